@@ -1,0 +1,43 @@
+# Two commands matter: `make drill` (a real drill on real databases) and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help drill test lint bench setup lock clean
+
+help: ## what can be made here
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## virtual environment with locked dependencies
+
+$(READY): requirements/all.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python >= 3.11 is needed; hint: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "error: $(PYTHON) has no venv module; hint: install python3-venv" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+drill: $(READY) ## a real drill: lab up, check, verify, centre A lost -> B, evidence, lab down
+	$(BIN)/python -m orchestrator.lab.showcase
+
+lint: $(READY) ## ruff, mypy strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## everything that CI runs
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+bench: $(READY) ## ratios against floors and peers, measured in this run
+	$(BIN)/python -m tests.benchmarks
+
+lock: ## renew requirements/all.txt from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --extra lab --extra dev requirements/build.in pyproject.toml -o requirements/all.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage build *.egg-info
