@@ -23,7 +23,7 @@ class Reach(StrEnum):
     """The probe itself could not be made (no address, no permission, our own fault)."""
 
 
-class Downstream(Frozen):
+class Downstream(Frozen, kw_only=True):
     """One standby as its source reports it."""
 
     centre: str
@@ -34,7 +34,7 @@ class Downstream(Frozen):
     flush_lag_s: float | None = None
 
 
-class Reading(Frozen):
+class Reading(Frozen, kw_only=True):
     """All that one probe of one instance saw. `None` means: could not tell, or does not apply to this kind."""
 
     instance: str
@@ -82,7 +82,7 @@ class Reading(Frozen):
         return next((s.value for s in self.settings if s.name == name), None)
 
 
-class Snapshot(Frozen, dict=True):
+class Snapshot(Frozen, kw_only=True, dict=True):
     """All readings of one look, taken at once."""
 
     estate: str
@@ -109,7 +109,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Finding(Frozen):
+class Finding(Frozen, kw_only=True):
     """One judgement of a check about one subject (an instance, service, link or system)."""
 
     check: str

@@ -72,7 +72,7 @@ class Fact(StrEnum):
     """An app or entry that gave a right answer end to end, a write included where the kind can."""
 
 
-class Condition(Frozen):
+class Condition(Frozen, kw_only=True):
     """One statement about an instance that must hold."""
 
     fact: Fact
@@ -94,7 +94,7 @@ class Phase(StrEnum):
     PROTECT = "protect"
 
 
-class Undo(Frozen):
+class Undo(Frozen, kw_only=True):
     """The way back of a step."""
 
     verb: Verb
@@ -103,7 +103,7 @@ class Undo(Frozen):
     params: tuple[Setting, ...] = ()
 
 
-class Step(Frozen):
+class Step(Frozen, kw_only=True):
     """One effect on one instance (or on a system, for ASK and RUN_PLAYBOOK)."""
 
     id: str
@@ -154,7 +154,7 @@ class Mode(StrEnum):
     LIVE = "live"
 
 
-class Loss(Frozen):
+class Loss(Frozen, kw_only=True):
     """What a promotion may lose, judged before it."""
 
     service: str
@@ -166,7 +166,7 @@ class Loss(Frozen):
     """The system's declared RPO for this extent of loss."""
 
 
-class Plan(Frozen, dict=True):
+class Plan(Frozen, kw_only=True, dict=True):
     """Everything that will be done, in which order, and on what grounds."""
 
     scenario: str
@@ -209,7 +209,7 @@ class Plan(Frozen, dict=True):
         return any(not loss.proven_zero for loss in self.losses)
 
 
-class Approval(Frozen):
+class Approval(Frozen, kw_only=True):
     """A named person's consent, bound to one plan by its hash."""
 
     plan_sha256: str

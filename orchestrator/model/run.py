@@ -30,7 +30,7 @@ class Event(StrEnum):
     RUN_CLOSED = "run_closed"
 
 
-class Record(Frozen):
+class Record(Frozen, kw_only=True):
     """One line of the journal. `hash` covers every other field and the hash before it."""
 
     seq: int
@@ -71,7 +71,7 @@ class RunState(StrEnum):
     """Stopped by the operator, and undone."""
 
 
-class RunSummary(Frozen):
+class RunSummary(Frozen, kw_only=True):
     """A run as `drctl runs list` shows it."""
 
     run: str
@@ -87,7 +87,7 @@ class RunSummary(Frozen):
     missing: tuple[str, ...] = ()
 
 
-class PhaseTime(Frozen):
+class PhaseTime(Frozen, kw_only=True):
     """Time that a phase took, from its first step's start to its last step's end, in seconds."""
 
     phase: Phase
@@ -96,7 +96,7 @@ class PhaseTime(Frozen):
     seconds: float
 
 
-class EntryOutage(Frozen):
+class EntryOutage(Frozen, kw_only=True):
     """What users of one entry saw."""
 
     system: str
@@ -107,7 +107,10 @@ class EntryOutage(Frozen):
     writes_in_doubt: int
     """Sent, neither acknowledged nor refused; `writes_in_doubt_kept` of them are in the database."""
     writes_in_doubt_kept: int
+    writes_failed: int = 0
+    """Refused for certain: the user saw an error, nothing was written."""
     reads_ok: int
+    reads_failed: int = 0
     reads_wrong: tuple[str, ...]
     """Ids of acknowledged writes that a read through the entry did not find, or found changed."""
     outage_ms: float
@@ -118,7 +121,7 @@ class EntryOutage(Frozen):
     """Age of the oldest lost write when the outage began; 0 where nothing was lost."""
 
 
-class Measurement(Frozen):
+class Measurement(Frozen, kw_only=True):
     """Objectives as measured for one system."""
 
     system: str
@@ -132,7 +135,7 @@ class Measurement(Frozen):
     rpo_met: bool | None
 
 
-class Measurements(Frozen):
+class Measurements(Frozen, kw_only=True):
     """All that was measured of a run."""
 
     run: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
+from typing import dataclass_transform
 
 import msgspec
 
@@ -16,11 +17,12 @@ EDGE = "edge"
 """The pseudo-centre of instances that stand outside every centre (a carrier's DNS, a global load balancer)."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the domain's value types."""
 
 
-class Text(Frozen):
+class Text(Frozen, kw_only=True):
     """One sentence or name for people, in both languages."""
 
     en: str
@@ -31,7 +33,7 @@ class Text(Frozen):
         return self.zh if lang.startswith("zh") else self.en
 
 
-class Setting(Frozen):
+class Setting(Frozen, kw_only=True):
     """A named value of a technology, kept as text (for example `max_connections` = `100`)."""
 
     name: str
@@ -72,7 +74,7 @@ class CopyMode(StrEnum):
     ASYNC = "async"
 
 
-class Kind(Frozen):
+class Kind(Frozen, kw_only=True):
     """A kind of service, as the provider that drives it declares it."""
 
     name: str
@@ -81,14 +83,14 @@ class Kind(Frozen):
     """Names that a service or instance of this kind may set in `params`."""
 
 
-class Site(Frozen):
+class Site(Frozen, kw_only=True):
     """A city; holds centres."""
 
     id: str
     name: Text
 
 
-class Centre(Frozen):
+class Centre(Frozen, kw_only=True):
     """A data centre."""
 
     id: str
@@ -97,7 +99,7 @@ class Centre(Frozen):
     name: Text
 
 
-class Link(Frozen):
+class Link(Frozen, kw_only=True):
     """A network between two centres, or from a centre to the outside."""
 
     id: str
@@ -106,14 +108,14 @@ class Link(Frozen):
     name: Text
 
 
-class Viewpoint(Frozen):
+class Viewpoint(Frozen, kw_only=True):
     """The address of an instance as another centre sees it (NAT, relay); absent where it is the same."""
 
     centre: str
     address: str
 
 
-class Instance(Frozen):
+class Instance(Frozen, kw_only=True):
     """A service in one centre."""
 
     id: str
@@ -135,7 +137,7 @@ class Instance(Frozen):
         return next((s.value for s in self.params if s.name == name), default)
 
 
-class Replication(Frozen):
+class Replication(Frozen, kw_only=True):
     """The directed copy between two instances of one service."""
 
     source: str
@@ -147,7 +149,7 @@ class Replication(Frozen):
     """The lag in seconds that this replication is declared to stay below (0 for sync)."""
 
 
-class Service(Frozen):
+class Service(Frozen, kw_only=True):
     """One replicated part of a system."""
 
     id: str
@@ -175,14 +177,14 @@ class Service(Frozen):
         return next((s.value for s in self.params if s.name == name), default)
 
 
-class Objective(Frozen):
+class Objective(Frozen, kw_only=True):
     """Approved targets of a system for one extent of loss (from its business impact analysis)."""
 
     rto_s: float
     rpo_s: float
 
 
-class System(Frozen):
+class System(Frozen, kw_only=True):
     """A protected business system (业务系统)."""
 
     id: str
@@ -200,7 +202,7 @@ class System(Frozen):
     group: str = ""
 
 
-class Topology(Frozen, dict=True):
+class Topology(Frozen, kw_only=True, dict=True):
     """One estate (全域). `dict=True` lets the look-ups below be cached."""
 
     id: str

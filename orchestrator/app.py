@@ -1,0 +1,127 @@
+"""Composition root: the only file that names concrete providers and stores."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orchestrator.errors import Usage
+from orchestrator.model.topology import Kind, Topology
+from orchestrator.providers.kinds import KINDS
+
+if TYPE_CHECKING:
+    from orchestrator.cli.options import Settings
+    from orchestrator.workflow import Context
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Where inventories/, playbooks/ and runbooks/ stand."""
+
+
+def kinds() -> Mapping[str, Kind]:
+    """Every kind of service that a topology may name."""
+    return {kind.name: kind for kind in KINDS}
+
+
+def estate_path(settings: Settings) -> Path:
+    """The folder of the chosen estate: a name under inventories/, or a folder.
+
+    Raises:
+        Usage: there is no such estate.
+    """
+    return _named(settings.estate, ROOT / "inventories", "topology.yaml", "estate")
+
+
+def runbook_path(name: str) -> Path:
+    """The file of a scenario: a name under runbooks/, or a path.
+
+    Raises:
+        Usage: there is no such runbook.
+    """
+    if name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        return Path(name)
+    known = sorted(path.stem for path in (ROOT / "runbooks").glob("*.yaml"))
+    if name in known:
+        return ROOT / "runbooks" / f"{name}.yaml"
+    raise Usage(f"no scenario {name!r} in {ROOT / 'runbooks'}", hint=_guess(name, known))
+
+
+def _named(name: str, folder: Path, marker: str, what: str) -> Path:
+    as_path = Path(name)
+    if (as_path / marker).is_file() or (as_path.is_file() and as_path.suffix in {".yaml", ".yml"}):
+        return as_path
+    known = sorted(path.parent.name for path in folder.glob(f"*/{marker}"))
+    if name in known:
+        return folder / name
+    raise Usage(f"no {what} {name!r}: neither a folder with a {marker} nor one in {folder}", hint=_guess(name, known))
+
+
+def _guess(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
+
+
+def load(settings: Settings) -> Topology:
+    """The chosen estate's topology, with the addresses of the lab where it is a lab that is up."""
+    from orchestrator.loader import load_topology
+
+    overlay = settings.lab_dir / "endpoints.json"
+    return load_topology(estate_path(settings), kinds(), overlay if overlay.is_file() else None)
+
+
+def open_context(settings: Settings) -> Context:
+    """The estate with the providers that drive it.
+
+    Raises:
+        Usage: no such estate.
+        BadFile: its topology is wrong.
+    """
+    from orchestrator.providers.haproxy import HAProxy
+    from orchestrator.providers.http_app import HttpApp
+    from orchestrator.providers.playbook import Playbooks
+    from orchestrator.providers.postgresql import PostgreSQL
+    from orchestrator.providers.postgresql_rows import PostgresRows
+    from orchestrator.providers.recording import Recording
+    from orchestrator.workflow import Context
+
+    topology = load(settings)
+    folder = estate_path(settings)
+    playbooks = Playbooks(ROOT / "playbooks", (folder if folder.is_dir() else folder.parent) / "hosts.yaml")
+    providers = {p.kind.name: p for p in (PostgreSQL(playbooks), HttpApp(playbooks), HAProxy())}
+    return Context(
+        topology=topology,
+        topology_sha256=hashlib.sha256(msgspec.json.encode(topology, order="deterministic")).hexdigest(),
+        estate=folder,
+        home=settings.home,
+        lab_dir=settings.lab_dir,
+        state=settings.state,
+        lang=settings.lang,
+        probers=providers,
+        actors=providers,
+        recorders={name: Recording(provider.kind) for name, provider in providers.items()},
+        rows=lambda instance: PostgresRows(topology.service_by_id[instance.service], instance),
+        injector=LabInjector(settings.lab_dir) if topology.lab else None,
+    )
+
+
+class LabInjector:
+    """Faults of the lab."""
+
+    def __init__(self, lab_dir: Path) -> None:
+        self._lab_dir = lab_dir
+
+    def inject(self, fault: str) -> None:
+        """Put a fault in force."""
+        from orchestrator.lab import faults
+
+        faults.inject(self._lab_dir, fault)
+
+    def heal(self) -> None:
+        """Take every fault away."""
+        from orchestrator.lab import faults
+
+        faults.heal(self._lab_dir)

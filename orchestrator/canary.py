@@ -1,0 +1,221 @@
+"""A user of every entry: writes and reads at a set rate, and keeps a durable ledger of what was acknowledged.
+
+Runs in a process of its own (`python -m orchestrator.canary CONFIG`), so that it goes on measuring when the
+executor is killed. Open loop: an operation starts at its time whether or not those before it have ended, so a
+stalled service does not hide its own outage (coordinated omission).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orchestrator.model.canary import Header, Ledger, Operation, Result, value_of
+from orchestrator.model.topology import Frozen
+
+if TYPE_CHECKING:
+    import aiohttp
+
+FLUSH_S = 0.05
+"""The ledger is forced to disk this often: what a crash of this machine could lose, a kill of the process nothing."""
+RECENT = 2000
+"""Reads ask for one of this many latest acknowledged writes."""
+
+
+class Target(Frozen, kw_only=True):
+    """One entry to use."""
+
+    system: str
+    entry: str
+    url: str
+
+
+class CanaryConfig(Frozen, kw_only=True):
+    """What the canary process is told."""
+
+    run: str
+    boot: str
+    folder: Path
+    targets: tuple[Target, ...]
+    rate: float = 200.0
+    """Operations a second and entry."""
+    timeout_s: float = 1.0
+    """After this an unanswered operation counts as in doubt (write) or failed (read)."""
+    longest_s: float = 4 * 3600.0
+    """Ends by itself after this, should nobody stop it."""
+
+
+class LedgerFile:
+    """Appends operations; `flush` writes and forces them to disk."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self._encoder = msgspec.json.Encoder()
+        self._lines: list[bytes] = []
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if os.fstat(self._fd).st_size == 0:
+            self._lines.append(self._encoder.encode(header))
+
+    def add(self, operation: Operation) -> None:
+        """Take one ended operation."""
+        self._lines.append(self._encoder.encode(operation))
+
+    def flush(self) -> None:
+        """Write what was taken since, and force it to disk."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            os.write(self._fd, b"\n".join(lines) + b"\n")
+            os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        os.close(self._fd)
+
+
+class EntryUser:
+    """Uses one entry until it is told to stop."""
+
+    def __init__(self, target: Target, config: CanaryConfig, session: aiohttp.ClientSession) -> None:
+        self._target = target
+        self._config = config
+        self._session = session
+        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._random = random.Random(target.system)
+        self._prefix = f"{config.run}.{target.system}.{os.getpid()}."
+        self.ledger = LedgerFile(config.folder / f"{target.system}.jsonl", self._header())
+
+    def _header(self) -> Header:
+        return Header(
+            entry=self._target.entry,
+            system=self._target.system,
+            boot=self._config.boot,
+            t0_utc=datetime.now(UTC).isoformat(),
+            t0_mono=time.monotonic(),
+            rate=self._config.rate,
+            prefix=f"{self._config.run}.{self._target.system}.",
+        )
+
+    async def use(self, stop: asyncio.Event) -> None:
+        """Start an operation every 1/rate seconds until `stop`; then wait for those under way."""
+        loop, begun, number = asyncio.get_running_loop(), time.monotonic(), 0
+        under_way: set[asyncio.Task[None]] = set()
+        while not stop.is_set():
+            task = loop.create_task(self._operation(number))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            number += 1
+            await asyncio.sleep(max(0.0, begun + number / self._config.rate - time.monotonic()))
+        await asyncio.gather(*under_way)
+
+    async def _operation(self, number: int) -> None:
+        if number % 2 == 0 or not self._recent:
+            record = f"{self._prefix}{number:08d}"
+            await self._timed("w", record, self._write(record))
+        else:
+            record = self._random.choice(self._recent)
+            await self._timed("r", record, self._read(record))
+
+    async def _timed(self, kind: str, record: str, request: Request) -> None:
+        sent = time.monotonic()
+        result, status, centre = await self._answer(request)
+        self.ledger.add(Operation(k=kind, i=record, s=sent, e=time.monotonic(), o=result, c=status, n=centre))
+        if kind == "w" and result is Result.OK:
+            self._recent.append(record)
+
+    async def _answer(self, request: Request) -> tuple[Result, int, str]:
+        import aiohttp
+
+        try:
+            return await request
+        except aiohttp.ClientConnectorError:
+            return Result.REFUSED, 0, ""
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return Result.DOUBT, 0, ""
+
+    async def _write(self, record: str) -> tuple[Result, int, str]:
+        body = {"value": value_of(record), "entry": self._target.entry}
+        async with self._session.put(f"{self._target.url}/records/{record}", json=body) as answer:
+            result = {201: Result.OK, 503: Result.REFUSED}.get(answer.status, Result.DOUBT)
+            return result, answer.status, answer.headers.get("X-Centre", "")
+
+    async def _read(self, record: str) -> tuple[Result, int, str]:
+        async with self._session.get(f"{self._target.url}/records/{record}") as answer:
+            centre = answer.headers.get("X-Centre", "")
+            if answer.status == 200:
+                same = (await answer.json()).get("value") == value_of(record)
+                return Result.OK if same else Result.WRONG, 200, centre
+            return Result.WRONG if answer.status == 404 else Result.REFUSED, answer.status, centre
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    Request = Awaitable[tuple[Result, int, str]]
+
+
+async def _flush_often(users: list[EntryUser], stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), FLUSH_S)
+        for user in users:
+            await asyncio.to_thread(user.ledger.flush)
+
+
+async def run(config: CanaryConfig) -> None:
+    """Use every entry until SIGTERM, SIGINT or `longest_s`."""
+    import aiohttp
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.call_later(config.longest_s, stop.set)
+    timeout = aiohttp.ClientTimeout(total=config.timeout_s)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        users = [EntryUser(target, config, session) for target in config.targets]
+        flusher = loop.create_task(_flush_often(users, stop))
+        await asyncio.gather(*(user.use(stop) for user in users))
+        await flusher
+        for user in users:
+            user.ledger.close()
+
+
+def read_ledger(path: Path) -> Ledger:
+    """A ledger as written; a torn last line (the process was killed while it wrote) is left out."""
+    lines = path.read_bytes().split(b"\n")
+    header = msgspec.json.decode(lines[0], type=Header)
+    return Ledger(header=header, operations=tuple(_operations(lines[1:])))
+
+
+def _operations(lines: list[bytes]) -> Iterator[Operation]:
+    decoder = msgspec.json.Decoder(Operation)
+    for line in lines[:-1]:
+        yield decoder.decode(line)
+
+
+def main() -> None:
+    """Entry of the process: one argument, the path of a CanaryConfig as JSON."""
+    import uvloop
+
+    config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=CanaryConfig, dec_hook=_path)
+    uvloop.run(run(config))
+
+
+def _path(kind: type, value: object) -> object:
+    return Path(str(value)) if issubclass(kind, Path) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What a topology file may hold, as types: the strict reading and the JSON Schema are both made of them.
+
+Four layers give a system its values, the nearest wins: the system (or group member), its group, its template, the
+defaults. Mappings (`roles`, `params`, `instances`, `services`) are merged key by key; everything else is replaced.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from orchestrator.model.topology import CentreRole, CopyMode, Frozen, Text
+from orchestrator.yamltypes import Duration, Identifier
+
+Scalar = str | int | float | bool
+Params = dict[str, Scalar]
+Reason = Annotated[str, Meta(min_length=8, max_length=500)]
+Place = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="A centre, a place of the layout (such as `home`), or `edge` for outside every centre.",
+        extra={"expected": "a centre, a place of the layout, or `edge`"},
+    ),
+]
+Pattern = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=300,
+        description="Text in which {estate}, {system}, {service}, {centre}, {site}, {member} and {name} are filled in.",
+    ),
+]
+DeclaredRole = Literal["primary", "standby"]
+
+
+class ObjectiveFile(Frozen):
+    """Targets for one extent of loss, from the business impact analysis."""
+
+    rto: Annotated[Duration, Meta(description="Time until users are served again; more than zero.")]
+    rpo: Annotated[Duration, Meta(description="Age of the data that may be lost; `0s` for none.")]
+
+
+class ProfileFile(Frozen):
+    """What a system inherits: each key may stand in the defaults, a template, a group or the system itself."""
+
+    layout: Annotated[Identifier, Meta(description="Which centre plays which place of the template.")] | None = None
+    tier: Annotated[int, Meta(ge=1, le=9, description="1 is moved and checked first.")] | None = None
+    owner: Annotated[Text, Meta(description="Who answers for the system.")] | None = None
+    filing: Annotated[Pattern, Meta(description="Filing number (备案号); begin with PLACEHOLDER until assigned.")] | None = (
+        None
+    )
+    centre_loss: Annotated[ObjectiveFile, Meta(description="Targets where one centre is lost.")] | None = None
+    site_loss: Annotated[ObjectiveFile, Meta(description="Targets where a whole city is lost.")] | None = None
+
+
+class ReplicationFile(Frozen):
+    """The directed copy between two instances of one service."""
+
+    source: Place = field(name="from")
+    target: Place = field(name="to")
+    mode: CopyMode
+    lag_max: Annotated[Duration, Meta(description="What an async copy stays below; none for sync.")] | None = None
+    across_cities: Annotated[bool, Meta(description="True permits a sync copy between cities; needs `reason`.")] = False
+    reason: Reason | None = None
+
+
+class InstanceFile(Frozen):
+    """What is particular to a service in one centre."""
+
+    address: Pattern | None = None
+    seen_from: Annotated[dict[Place, Pattern], Meta(description="Address as other centres see it (NAT, relay).")] = {}
+    params: Params = {}
+
+
+class ServiceFile(Frozen):
+    """One replicated part of a system; in a system or group, only what differs from the template."""
+
+    kind: Annotated[str, Meta(description="Technology, as a provider declares it.")] | None = None
+    roles: Annotated[dict[Place, DeclaredRole], Meta(description="Where an instance stands, and as what.")] = {}
+    serves: (
+        Annotated[str, Meta(description="The service behind this one: app → database, entry → app; or SYSTEM/SERVICE.")]
+        | None
+    ) = None
+    address: Annotated[Pattern, Meta(description="host:port or host:port/path of every instance.")] | None = None
+    params: Params = {}
+    instances: dict[Place, InstanceFile] = {}
+    replications: tuple[ReplicationFile, ...] | None = None
+
+
+class TemplateFile(ProfileFile):
+    """Describes the services of one class of systems."""
+
+    services: Annotated[dict[Identifier, ServiceFile], Meta(min_length=1)]
+
+
+class SystemFile(ProfileFile):
+    """A protected business system (业务系统)."""
+
+    name: Text
+    template: Annotated[Identifier, Meta(description="Where its services come from; none: `services` says all.")] | None = (
+        None
+    )
+    depends_on: Annotated[
+        tuple[Identifier, ...],
+        Meta(description="Systems, or groups for all of their members, that must serve before this one."),
+    ] = ()
+    services: dict[Identifier, ServiceFile] = {}
+
+
+class MemberFile(ProfileFile):
+    """One system of a group: its name, and what differs from the group."""
+
+    en: str
+    zh: str
+    template: Identifier | None = None
+    depends_on: tuple[Identifier, ...] = ()
+    services: dict[Identifier, ServiceFile] = {}
+
+
+class GroupFile(ProfileFile):
+    """Systems that are alike: one entry, many members."""
+
+    name: Annotated[Text, Meta(description="Name of the group.")]
+    template: Identifier
+    system_id: Annotated[Pattern, Meta(description="Identifier of each member's system.")] = "{member}"
+    system_name: Annotated[Text, Meta(description="Name of each member's system; {name} is the member's.")] = Text(
+        en="{name}", zh="{name}"
+    )
+    depends_on: tuple[Identifier, ...] = ()
+    services: dict[Identifier, ServiceFile] = {}
+    members: Annotated[dict[Identifier, MemberFile], Meta(min_length=1)]
+
+
+class CentreFile(Frozen):
+    """A data centre."""
+
+    site: Identifier
+    role: CentreRole
+    name: Text
+
+
+class LinkFile(Frozen):
+    """A network between two centres, or from a centre to the outside (`edge`)."""
+
+    ends: tuple[Identifier, Identifier]
+    rtt_max: Annotated[Duration, Meta(description="Round trip that the link is declared to stay below.")]
+    name: Text
+
+
+class TopologyFile(Frozen):
+    """One estate (全域): sites, centres, links and the systems that are protected."""
+
+    estate: Identifier
+    name: Text
+    lab: Annotated[bool, Meta(description="True where a lab brings it up: faults may be injected.")] = False
+    sites: Annotated[dict[Identifier, Text], Meta(min_length=1, description="Cities.")]
+    centres: Annotated[dict[Identifier, CentreFile], Meta(min_length=1)]
+    links: dict[Identifier, LinkFile] = {}
+    layouts: Annotated[
+        dict[Identifier, dict[Identifier, Identifier]], Meta(description="Places, such as `home`, to centres.")
+    ] = {}
+    defaults: ProfileFile = ProfileFile()
+    templates: dict[Identifier, TemplateFile] = {}
+    systems: dict[Identifier, SystemFile] = {}
+    groups: dict[Identifier, GroupFile] = {}
+
+
+class EndpointFile(Frozen):
+    """Where one instance of a lab really is."""
+
+    address: str
+    seen_from: dict[str, str] = {}
+    params: Params = {}
+
+
+class OverlayFile(msgspec.Struct, frozen=True, kw_only=True):
+    """endpoints.json of a lab; keys of other readers are left alone."""
+
+    instances: dict[str, EndpointFile]

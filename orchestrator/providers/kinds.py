@@ -1,0 +1,30 @@
+"""The kinds of service that this build drives, light enough for commands that contact nothing.
+
+A provider takes its `kind` from here, so that reading a topology imports no driver.
+"""
+
+from __future__ import annotations
+
+from orchestrator.model.topology import Kind, Nature
+
+POSTGRESQL = Kind(
+    name="postgresql",
+    nature=Nature.REPLICATED,
+    params=(
+        "pgdata",
+        "bindir",
+        "host",
+        "port",
+        "user",
+        "database",
+        "conf",
+        "os_user_prefix",
+        "fence_route_command",
+        "unfence_route_command",
+    ),
+)
+HTTP_APP = Kind(name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir"))
+HAPROXY = Kind(name="haproxy", nature=Nature.ROUTE, params=("admin_socket", "admin_address", "start_command"))
+NETWORK_LINK = Kind(name="network-link", nature=Nature.ROUTE, params=("circuit",))
+
+KINDS: tuple[Kind, ...] = (POSTGRESQL, HTTP_APP, HAPROXY, NETWORK_LINK)
