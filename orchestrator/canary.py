@@ -12,15 +12,17 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 
 from orchestrator.model.canary import Header, Ledger, Operation, Result, value_of
 from orchestrator.model.topology import Frozen
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 FLUSH_S = 0.05
 """The ledger is forced to disk this often: what a crash of this machine could lose, a kill of the process nothing."""
+PID_FILE = "canary.pid"
 RECENT = 2000
 """Reads ask for one of this many latest acknowledged writes."""
 
@@ -203,6 +206,53 @@ def _operations(lines: list[bytes]) -> Iterator[Operation]:
     decoder = msgspec.json.Decoder(Operation)
     for line in lines[:-1]:
         yield decoder.decode(line)
+
+
+def start(config: CanaryConfig) -> None:
+    """Start the canary's process in a session of its own (a Ctrl-C is not its business), unless one is at work."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    if alive(config.folder):
+        return
+    told = config.folder / "config.json"
+    told.write_bytes(msgspec.json.encode(config, enc_hook=str))
+    with (config.folder / "canary.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.canary", str(told)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (config.folder / PID_FILE).write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
+
+
+def alive(folder: Path) -> psutil.Process | None:
+    """The canary's process that was started for this folder, where it still runs (and not another with its number)."""
+    try:
+        pid, begun = (folder / PID_FILE).read_text().split()
+        process = psutil.Process(int(pid))
+        same = abs(process.create_time() - float(begun)) < 0.05
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def warm(folder: Path, systems: Collection[str], writes: int) -> bool:
+    """Whether every ledger holds at least `writes` lines, so that users are known to be served before a fault."""
+    return all((path := folder / f"{s}.jsonl").exists() and path.read_bytes().count(b"\n") > writes for s in systems)
+
+
+def stop(folder: Path, within_s: float = 10.0) -> None:
+    """Ask the canary to end its operations and its ledgers, and wait for it; kill it after `within_s`."""
+    process = alive(folder)
+    if process is None:
+        return
+    process.terminate()
+    try:
+        process.wait(within_s)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(within_s)
 
 
 def main() -> None:

@@ -108,7 +108,7 @@ def measure(
         declared_at=declared.at,
         phases=phase_times(plan, records, zero),
         outages=outages,
-        systems=tuple(_system(topology, plan, o, fault, declared) for o in outages if o.system in plan.systems),
+        systems=tuple(_system(topology, plan, system, outages, fault, declared) for system in plan.systems),
         overhead_ms_per_step=median([float(r.value("own_s", "0")) * 1000 for r in records if r.value("own_s")]),
     )
 
@@ -133,20 +133,30 @@ def objective_for(topology: Topology, plan: Plan, system: str) -> Objective:
     return found.site_loss if any(city and city <= lost for city in cities) else found.centre_loss
 
 
-def _system(topology: Topology, plan: Plan, seen: EntryOutage, fault: Record | None, declared: Record) -> Measurement:
-    target = objective_for(topology, plan, seen.system)
-    zero = (fault or declared).mono_s
-    end = 0.0 if seen.outage_begin_s is None else max(0.0, seen.outage_begin_s + seen.outage_ms / 1000)
-    from_declaration = max(0.0, end - (declared.mono_s - zero))
+def _system(
+    topology: Topology,
+    plan: Plan,
+    system: str,
+    outages: Sequence[EntryOutage],
+    fault: Record | None,
+    declared: Record,
+) -> Measurement:
+    """One system's figures; those that nobody saw stay None, and are never taken as met."""
+    target = objective_for(topology, plan, system)
+    seen = next((o for o in outages if o.system == system), None)
+    if seen is None:
+        return Measurement(system=system, rto_target_s=target.rto_s, rpo_target_s=target.rpo_s)
+    since_fault = 0.0 if seen.outage_begin_s is None else max(0.0, seen.outage_begin_s + seen.outage_ms / 1000)
+    since_declared = max(0.0, since_fault - (declared.mono_s - (fault or declared).mono_s))
     return Measurement(
-        system=seen.system,
-        rto_from_fault_s=round(end, 3) if fault else None,
-        rto_from_declaration_s=round(from_declaration, 3),
+        system=system,
+        rto_from_fault_s=round(since_fault, 3) if fault else None,
+        rto_from_declaration_s=round(since_declared, 3),
         rpo_s=seen.rpo_s,
         lost_writes=len(seen.writes_lost),
         rto_target_s=target.rto_s,
         rpo_target_s=target.rpo_s,
-        rto_met=max(end if fault else 0.0, from_declaration) <= target.rto_s,
+        rto_met=since_fault <= target.rto_s,
         rpo_met=seen.rpo_s <= target.rpo_s and (target.rpo_s > 0 or not seen.writes_lost),
     )
 

@@ -1,24 +1,35 @@
-"""The use cases, readable from top to bottom."""
+"""The use cases, readable from top to bottom: observe, plan, drill (failover, switchover, failback), resume."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from orchestrator.model.observation import Snapshot
-from orchestrator.model.topology import Instance, Topology
+from orchestrator import canary, runstore
+from orchestrator.diskfile import read, write
+from orchestrator.errors import Refused, Unreadable
+from orchestrator.evidence.journal import boot_id
+from orchestrator.model.observation import Reach, Snapshot
+from orchestrator.model.plan import Approval, Mode, Plan
+from orchestrator.model.request import Request
+from orchestrator.model.run import Measurements, RunState
+from orchestrator.model.topology import Frozen, Instance, Nature, Topology
 
 if TYPE_CHECKING:
-    from orchestrator.planner import Timings
+    from orchestrator.model.request import Timings
     from orchestrator.providers.base import Actor, Prober
     from orchestrator.verification.source import RowSource
 
 OBSERVE_WITHIN_S = 2.0
 """Bound of one look; a dead centre costs this once, for all its instances at the same time."""
+WARM_WRITES = 200
+"""The canary is at work when every ledger has this many lines: a second at the default rate."""
+APPROVERS = 2
 
 
 class Injector(Protocol):
@@ -57,7 +68,8 @@ class Context:
 
         snapshot = await observe(self.topology, self.probers, instances, within_s)
         if instances is None:
-            keep(self.home / "observations" / "last.json", snapshot)
+            (self.home / "observations").mkdir(parents=True, exist_ok=True)
+            write(self.home / "observations" / "last.json", snapshot)
         return snapshot
 
     def row_source(self, instance: Instance) -> RowSource:
@@ -66,14 +78,163 @@ class Context:
 
     def timings(self) -> Timings:
         """Forecasts of how long actions take."""
-        from orchestrator.planner import Timings
+        from orchestrator.model.request import Timings
 
         return Timings()
 
 
-def keep(path: Path, value: object) -> None:
-    """Write a value of the model as JSON, in one piece (a reader sees the old file or the new one)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1))
-    part.replace(path)
+class Wanted(Frozen, kw_only=True):
+    """What the operator asks for."""
+
+    runbook: Path | None
+    plan_file: Path | None = None
+    """Carry out exactly this plan instead of making one."""
+    mode: Mode
+    lost: tuple[str, ...] = ()
+    target: str = ""
+    systems: tuple[str, ...] = ()
+    fault: str = ""
+    accept_loss: bool = False
+    approved_by: tuple[str, ...] = ()
+    rate: float = 200.0
+    """Canary operations a second and entry; 0 for no canary."""
+    key: Path | None = None
+
+
+class Outcome(Frozen, kw_only=True):
+    """What a run came to."""
+
+    run: str
+    state: RunState
+    exit_code: int
+    folder: str
+    bundle: str = ""
+    missing: tuple[str, ...] = ()
+    measurements: Measurements | None = None
+
+
+async def drill(context: Context, wanted: Wanted, *, quiet: bool = False) -> Outcome:
+    """Load, observe, plan (or refuse, nothing touched), approve, carry out, verify, measure, seal, report.
+
+    Raises:
+        Refused: a gate forbids it or approvals are missing; nothing was touched.
+    """
+    plan, before = await chosen_plan(context, wanted)
+    approvals = consents(plan, wanted)
+    run = runstore.create_run(context.home, plan, context.topology, approvals, before)
+    return await carry_out(context, run, wanted, quiet=quiet)
+
+
+async def resume(context: Context, run_id: str, *, quiet: bool = False) -> Outcome:
+    """Go on with an interrupted run, from its own plan and journal.
+
+    Raises:
+        Refused: another live executor owns it.
+    """
+    run = runstore.open_run(context.home, run_id)
+    run.acquire()
+    told = run.path / "wanted.json"
+    wanted = read(told, Wanted) if told.exists() else Wanted(runbook=None, mode=run.plan.mode)
+    return await carry_out(context, run, wanted, quiet=quiet)
+
+
+async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
+    """The plan to carry out and the look that it rests on.
+
+    Raises:
+        Refused: a gate fails, or the plan file does not fit the world of now.
+    """
+    if wanted.plan_file is None:
+        return await make_plan(context, wanted)
+    filed = read(wanted.plan_file, Plan)
+    if filed.topology_sha256 != context.topology_sha256:
+        raise Refused("the topology is not the one that the plan was made for", hint="plan again: `drctl plan`")
+    again = Wanted(
+        runbook=_runbook_of(filed),
+        mode=filed.mode,
+        lost=filed.lost,
+        target=filed.target,
+        systems=filed.systems,
+        fault=filed.fault,
+        accept_loss=filed.loses_data,
+    )
+    fresh, before = await make_plan(context, again)
+    if fresh.steps != filed.steps:
+        raise Refused("the world has changed since the plan was made", hint="plan again: `drctl plan`")
+    return filed, before
+
+
+def _runbook_of(plan: Plan) -> Path:
+    from orchestrator.runbooks import runbook_folder
+
+    return runbook_folder() / f"{plan.scenario}.yaml"
+
+
+async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
+    """Observe (unless it is a tabletop) and plan."""
+    from orchestrator.planner import plan
+    from orchestrator.runbooks import load_runbook
+
+    assert wanted.runbook is not None
+    runbook = load_runbook(wanted.runbook)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    if wanted.mode is Mode.TABLETOP:
+        look, before = None, Snapshot(estate=context.topology.id, taken_at=now, took_s=0.0, readings=())
+    else:
+        look = before = await context.observe()
+        readable(look)
+    request = Request(
+        mode=wanted.mode,
+        lost=wanted.lost,
+        target=wanted.target,
+        systems=wanted.systems,
+        fault=wanted.fault,
+        accept_loss=wanted.accept_loss,
+        created_at=now,
+        topology_sha256=context.topology_sha256,
+    )
+    return plan(context.topology, look, runbook, request, context.timings()), before
+
+
+def readable(snapshot: Snapshot) -> None:
+    """Refuse to go on where not one instance could be read: that is our own blindness, not a dead estate.
+
+    Raises:
+        Unreadable: no instance answered.
+    """
+    if not any(r.reach is Reach.ANSWERED for r in snapshot.readings):
+        raise Unreadable("not one instance could be read", hint="is the lab up (`drctl lab up`)? is the network?")
+
+
+def consents(plan: Plan, wanted: Wanted) -> tuple[Approval, ...]:
+    """The approvals that the plan needs: two names for a live mode outside the lab and for accepting loss anywhere.
+
+    Raises:
+        Refused: fewer than two different people consent to this very plan.
+    """
+    given = list(_filed_approvals(plan, wanted.plan_file))
+    if wanted.approved_by and not plan.lab:
+        raise Refused("--approved-by is for the lab", hint="approvers consent with `drctl approve PLAN.json --name …`")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    given += [
+        Approval(plan_sha256=plan.sha256, name=name, at=now, accepts_loss=wanted.accept_loss)
+        for name in wanted.approved_by
+    ]
+    touching = plan.mode in {Mode.LIVE, Mode.ISOLATED}
+    names = {a.name.strip().casefold() for a in given if a.accepts_loss or not plan.loses_data}
+    needed = touching and (plan.loses_data or (plan.mode is Mode.LIVE and not plan.lab))
+    if needed and len(names) < APPROVERS:
+        what = "accepts loss" if plan.loses_data else "changes an estate that is no lab"
+        raise Refused(
+            f"the plan {what}: {APPROVERS} approvals by different people are needed, there are {len(names)}",
+            hint="`drctl plan … -o plan.json`, then `drctl approve plan.json --name …` by each",
+        )
+    return tuple(given)
+
+
+def _filed_approvals(plan: Plan, plan_file: Path | None) -> tuple[Approval, ...]:
+    if plan_file is None:
+        return ()
+    path = plan_file.with_name(f"{plan_file.name}.approvals.json")
+    filed = read(path, tuple[Approval, ...]) if path.exists() else ()
+    return tuple(a for a in filed if a.plan_sha256 == plan.sha256)

@@ -31,6 +31,7 @@ MAX_NODES: Final = 200_000
 MAX_DEPTH: Final = 40
 MAX_SHOWN: Final = 25
 """Problems shown at once; the rest is counted."""
+MAX_PROBLEMS: Final = 1000
 
 Where = tuple[str | int, ...]
 """A place in the data: keys and indexes from the root, such as ("steps", 3, "do")."""
@@ -100,17 +101,27 @@ class Problems:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.found: list[Problem] = []
+        self._found: dict[Problem, None] = {}
+
+    @property
+    def found(self) -> list[Problem]:
+        """The mistakes noted so far, each once."""
+        return list(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def add(self, where: Where, message: str, hint: str = "", *, of_key: bool = False) -> None:
-        """Note a mistake at a place in the data (at its key, for a key that should not be there)."""
-        problem = Problem(*self.source.position(where, of_key=of_key), message, hint)
-        if problem not in self.found:
-            self.found.append(problem)
+        """Note a mistake at a place in the data (at its key, for a key that should not be there).
+
+        The same one is noted once, and none above MAX_PROBLEMS, so that a hostile file costs no time.
+        """
+        if len(self._found) < MAX_PROBLEMS:
+            self._found[Problem(*self.source.position(where, of_key=of_key), message, hint)] = None
 
     def raise_if_any(self) -> None:
         """Raise BadFile with every mistake noted so far; nothing where there is none."""
-        if self.found:
+        if self._found:
             raise bad_file(self.source.path, self.found)
 
 
@@ -158,7 +169,9 @@ def read_yaml(path: Path, *, max_bytes: int = MAX_BYTES) -> Source:
         BadFile: it is missing, not a regular file, unreadable, larger than `max_bytes` bytes (nothing is parsed then),
             not UTF-8, empty, not YAML, or uses what this module refuses.
     """
-    text = _text(path, _bytes(path, max_bytes))
+    text = read_text(path, max_bytes=max_bytes)
+    if not text.strip():
+        raise bad_file(path, [Problem(1, 1, "the file is empty")])
     return parse_yaml(text, path)
 
 
@@ -204,16 +217,19 @@ def _bytes(path: Path, max_bytes: int) -> bytes:
     return raw
 
 
-def _text(path: Path, raw: bytes) -> str:
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
+    """The text of a regular UTF-8 file.
+
+    Raises:
+        BadFile: it is missing, a folder or device, unreadable, larger than `max_bytes` bytes, or not UTF-8.
+    """
+    raw = _bytes(path, max_bytes)
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = _line_column(raw[: error.start].decode("utf-8", "replace"), error.start)
         problem = Problem(line, column, "not UTF-8 text", "save the file as UTF-8")
         raise bad_file(path, [problem]) from error
-    if not text.strip():
-        raise bad_file(path, [Problem(1, 1, "the file is empty", "`drctl topology schema` describes what belongs in")])
-    return text
 
 
 def _line_column(text: str, position: int) -> tuple[int, int]:

@@ -54,6 +54,14 @@ def seconds(duration: str) -> float:
     return round(float(found[1]) * _UNITS[found[2]], 6)
 
 
+def spell(duration_s: float) -> str:
+    """A duration in the largest unit that holds it exactly (300.0 -> "5m"), for people and for files."""
+    for unit in ("d", "h", "m", "s"):
+        if duration_s >= _UNITS[unit] and (duration_s / _UNITS[unit]).is_integer():
+            return f"{int(duration_s / _UNITS[unit])}{unit}"
+    return f"{duration_s * 1000:g}ms" if 0 < duration_s < 1 else f"{duration_s:g}s"
+
+
 def convert(source: Source, kind: type[T], at: Where = ()) -> T:
     """The part of a file at `at`, as a value of `kind`.
 
@@ -77,9 +85,9 @@ def convert(source: Source, kind: type[T], at: Where = ()) -> T:
 
 def examine(problems: Problems, value: object, kind: Any, at: Where = ()) -> bool:
     """Note every way in which `value` is not a `kind`; True where it is one."""
-    before = len(problems.found)
+    before = len(problems)
     _examine(problems, value, _info(kind), at, "")
-    return len(problems.found) == before
+    return len(problems) == before
 
 
 @cache
@@ -143,9 +151,9 @@ def _dict(problems: Problems, value: object, info: mi.DictType, at: Where, expec
         return
     _length(problems, value, info, at, "entries")
     for name, inner in value.items():
-        before = len(problems.found)
+        before = len(problems)
         _examine(problems, name, info.key_type, (*at, name), "")
-        if len(problems.found) == before:
+        if len(problems) == before:
             _examine(problems, inner, info.value_type, (*at, name), "")
 
 
@@ -213,7 +221,7 @@ def _union(problems: Problems, value: object, info: mi.UnionType, at: Where, exp
     for kind in info.types:
         trial = Problems(problems.source)
         _examine(trial, value, kind, at, expected)
-        if not trial.found:
+        if not len(trial):
             return
     for kind, bare in zip(info.types, inner, strict=True):
         if isinstance(value, _SHAPES.get(type(bare), ())) and value is not None:

@@ -52,7 +52,7 @@ _HINTS = (
 )
 
 
-class Secret(Frozen):
+class Secret(Frozen, kw_only=True):
     """Where something that looks like a secret stands; never what it is."""
 
     line: int

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, field
+from msgspec import UnsetType as Unset
 
-from orchestrator.model.topology import CentreRole, CopyMode, Frozen, Text
+from orchestrator.model.topology import CentreRole, CopyMode, Frozen
 from orchestrator.yamltypes import Duration, Identifier
 
 Scalar = str | int | float | bool
@@ -33,147 +34,158 @@ Pattern = Annotated[
         description="Text in which {estate}, {system}, {service}, {centre}, {site}, {member} and {name} are filled in.",
     ),
 ]
+Word = Annotated[str, Meta(min_length=1, max_length=200)]
+Filing = Annotated[Pattern, Meta(description="Filing number (备案号); begin with PLACEHOLDER until assigned.")]
+Serves = Annotated[
+    str, Meta(description="The service behind this one: app → database, entry → app; or SYSTEM/SERVICE.")
+]
+TemplateName = Annotated[Identifier, Meta(description="Where its services come from; none: `services` says all.")]
+DependsOn = Annotated[
+    tuple[Identifier, ...],
+    Meta(description="Systems, or groups for all of their members, that must serve before this one."),
+]
 DeclaredRole = Literal["primary", "standby"]
 
 
-class ObjectiveFile(Frozen):
+class TextFile(Frozen, kw_only=True):
+    """A name in both languages."""
+
+    en: Word
+    zh: Word
+
+
+class ObjectiveFile(Frozen, kw_only=True):
     """Targets for one extent of loss, from the business impact analysis."""
 
     rto: Annotated[Duration, Meta(description="Time until users are served again; more than zero.")]
     rpo: Annotated[Duration, Meta(description="Age of the data that may be lost; `0s` for none.")]
 
 
-class ProfileFile(Frozen):
+class ProfileFile(Frozen, kw_only=True):
     """What a system inherits: each key may stand in the defaults, a template, a group or the system itself."""
 
-    layout: Annotated[Identifier, Meta(description="Which centre plays which place of the template.")] | None = None
-    tier: Annotated[int, Meta(ge=1, le=9, description="1 is moved and checked first.")] | None = None
-    owner: Annotated[Text, Meta(description="Who answers for the system.")] | None = None
-    filing: Annotated[Pattern, Meta(description="Filing number (备案号); begin with PLACEHOLDER until assigned.")] | None = (
-        None
-    )
-    centre_loss: Annotated[ObjectiveFile, Meta(description="Targets where one centre is lost.")] | None = None
-    site_loss: Annotated[ObjectiveFile, Meta(description="Targets where a whole city is lost.")] | None = None
+    layout: Annotated[Identifier, Meta(description="Which centre plays which place of the template.")] | Unset = UNSET
+    tier: Annotated[int, Meta(ge=1, le=9, description="1 is moved and checked first.")] | Unset = UNSET
+    owner: Annotated[TextFile, Meta(description="Who answers for the system.")] | Unset = UNSET
+    filing: Filing | Unset = UNSET
+    centre_loss: Annotated[ObjectiveFile, Meta(description="Targets where one centre is lost.")] | Unset = UNSET
+    site_loss: Annotated[ObjectiveFile, Meta(description="Targets where a whole city is lost.")] | Unset = UNSET
 
 
-class ReplicationFile(Frozen):
+class ReplicationFile(Frozen, kw_only=True):
     """The directed copy between two instances of one service."""
 
     source: Place = field(name="from")
     target: Place = field(name="to")
     mode: CopyMode
-    lag_max: Annotated[Duration, Meta(description="What an async copy stays below; none for sync.")] | None = None
+    lag_max: Annotated[Duration, Meta(description="What an async copy stays below; none for sync.")] | Unset = UNSET
     across_cities: Annotated[bool, Meta(description="True permits a sync copy between cities; needs `reason`.")] = False
-    reason: Reason | None = None
+    reason: Reason | Unset = UNSET
 
 
-class InstanceFile(Frozen):
+class InstanceFile(Frozen, kw_only=True):
     """What is particular to a service in one centre."""
 
-    address: Pattern | None = None
-    seen_from: Annotated[dict[Place, Pattern], Meta(description="Address as other centres see it (NAT, relay).")] = {}
-    params: Params = {}
+    address: Pattern | Unset = UNSET
+    seen_from: Annotated[dict[Place, Pattern], Meta(description="Address as other centres see it (NAT, relay).")] = (
+        field(default_factory=dict)
+    )
+    params: Params = field(default_factory=dict)
 
 
-class ServiceFile(Frozen):
+class ServiceFile(Frozen, kw_only=True):
     """One replicated part of a system; in a system or group, only what differs from the template."""
 
-    kind: Annotated[str, Meta(description="Technology, as a provider declares it.")] | None = None
-    roles: Annotated[dict[Place, DeclaredRole], Meta(description="Where an instance stands, and as what.")] = {}
-    serves: (
-        Annotated[str, Meta(description="The service behind this one: app → database, entry → app; or SYSTEM/SERVICE.")]
-        | None
-    ) = None
-    address: Annotated[Pattern, Meta(description="host:port or host:port/path of every instance.")] | None = None
-    params: Params = {}
-    instances: dict[Place, InstanceFile] = {}
-    replications: tuple[ReplicationFile, ...] | None = None
+    kind: Annotated[str, Meta(description="Technology, as a provider declares it.")] | Unset = UNSET
+    roles: Annotated[dict[Place, DeclaredRole], Meta(description="Where an instance stands, and as what.")] = field(
+        default_factory=dict
+    )
+    serves: Serves | Unset = UNSET
+    address: Annotated[Pattern, Meta(description="host:port or host:port/path of every instance.")] | Unset = UNSET
+    params: Params = field(default_factory=dict)
+    instances: dict[Place, InstanceFile] = field(default_factory=dict)
+    replications: tuple[ReplicationFile, ...] | Unset = UNSET
 
 
-class TemplateFile(ProfileFile):
+class TemplateFile(ProfileFile, kw_only=True):
     """Describes the services of one class of systems."""
 
     services: Annotated[dict[Identifier, ServiceFile], Meta(min_length=1)]
 
 
-class SystemFile(ProfileFile):
+class SystemFile(ProfileFile, kw_only=True):
     """A protected business system (业务系统)."""
 
-    name: Text
-    template: Annotated[Identifier, Meta(description="Where its services come from; none: `services` says all.")] | None = (
-        None
-    )
-    depends_on: Annotated[
-        tuple[Identifier, ...],
-        Meta(description="Systems, or groups for all of their members, that must serve before this one."),
-    ] = ()
-    services: dict[Identifier, ServiceFile] = {}
+    name: TextFile
+    template: TemplateName | Unset = UNSET
+    depends_on: DependsOn = ()
+    services: dict[Identifier, ServiceFile] = field(default_factory=dict)
 
 
-class MemberFile(ProfileFile):
+class MemberFile(ProfileFile, kw_only=True):
     """One system of a group: its name, and what differs from the group."""
 
-    en: str
-    zh: str
-    template: Identifier | None = None
-    depends_on: tuple[Identifier, ...] = ()
-    services: dict[Identifier, ServiceFile] = {}
+    en: Word
+    zh: Word
+    template: Identifier | Unset = UNSET
+    depends_on: DependsOn = ()
+    services: dict[Identifier, ServiceFile] = field(default_factory=dict)
 
 
-class GroupFile(ProfileFile):
+class GroupFile(ProfileFile, kw_only=True):
     """Systems that are alike: one entry, many members."""
 
-    name: Annotated[Text, Meta(description="Name of the group.")]
+    name: Annotated[TextFile, Meta(description="Name of the group.")]
     template: Identifier
     system_id: Annotated[Pattern, Meta(description="Identifier of each member's system.")] = "{member}"
-    system_name: Annotated[Text, Meta(description="Name of each member's system; {name} is the member's.")] = Text(
+    system_name: Annotated[TextFile, Meta(description="Name of each member's system.")] = TextFile(
         en="{name}", zh="{name}"
     )
-    depends_on: tuple[Identifier, ...] = ()
-    services: dict[Identifier, ServiceFile] = {}
+    depends_on: DependsOn = ()
+    services: dict[Identifier, ServiceFile] = field(default_factory=dict)
     members: Annotated[dict[Identifier, MemberFile], Meta(min_length=1)]
 
 
-class CentreFile(Frozen):
+class CentreFile(Frozen, kw_only=True):
     """A data centre."""
 
     site: Identifier
     role: CentreRole
-    name: Text
+    name: TextFile
 
 
-class LinkFile(Frozen):
+class LinkFile(Frozen, kw_only=True):
     """A network between two centres, or from a centre to the outside (`edge`)."""
 
     ends: tuple[Identifier, Identifier]
     rtt_max: Annotated[Duration, Meta(description="Round trip that the link is declared to stay below.")]
-    name: Text
+    name: TextFile
 
 
-class TopologyFile(Frozen):
+class TopologyFile(Frozen, kw_only=True):
     """One estate (全域): sites, centres, links and the systems that are protected."""
 
     estate: Identifier
-    name: Text
+    name: TextFile
     lab: Annotated[bool, Meta(description="True where a lab brings it up: faults may be injected.")] = False
-    sites: Annotated[dict[Identifier, Text], Meta(min_length=1, description="Cities.")]
+    sites: Annotated[dict[Identifier, TextFile], Meta(min_length=1, description="Cities.")]
     centres: Annotated[dict[Identifier, CentreFile], Meta(min_length=1)]
-    links: dict[Identifier, LinkFile] = {}
+    links: dict[Identifier, LinkFile] = field(default_factory=dict)
     layouts: Annotated[
         dict[Identifier, dict[Identifier, Identifier]], Meta(description="Places, such as `home`, to centres.")
-    ] = {}
+    ] = field(default_factory=dict)
     defaults: ProfileFile = ProfileFile()
-    templates: dict[Identifier, TemplateFile] = {}
-    systems: dict[Identifier, SystemFile] = {}
-    groups: dict[Identifier, GroupFile] = {}
+    templates: dict[Identifier, TemplateFile] = field(default_factory=dict)
+    systems: dict[Identifier, SystemFile] = field(default_factory=dict)
+    groups: dict[Identifier, GroupFile] = field(default_factory=dict)
 
 
-class EndpointFile(Frozen):
+class EndpointFile(Frozen, kw_only=True):
     """Where one instance of a lab really is."""
 
     address: str
-    seen_from: dict[str, str] = {}
-    params: Params = {}
+    seen_from: dict[str, str] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
 
 
 class OverlayFile(msgspec.Struct, frozen=True, kw_only=True):

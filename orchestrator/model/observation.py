@@ -41,6 +41,10 @@ class Reading(Frozen, kw_only=True):
     reach: Reach
     took_s: float
     error: str = ""
+    at: str = ""
+    """UTC, RFC 3339, of a reading carried over from an earlier look; empty: taken with its snapshot."""
+    barred: bool | None = None
+    """Of a `denied` one: its access rules keep clients out (as a fence does). False: starting, full, a wrong password."""
     role: Role | None = None
     writable: bool | None = None
     """It would take a client's write now (not in recovery, not read-only)."""

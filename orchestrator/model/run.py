@@ -28,6 +28,10 @@ class Event(StrEnum):
     ANSWERED = "answered"
     ABORT_ASKED = "abort_asked"
     RUN_CLOSED = "run_closed"
+    RUN_INTERRUPTED = "run_interrupted"
+    """The operator stopped the executor between two steps; the run can be resumed."""
+    JOURNAL_CUT = "journal_cut"
+    """A crash had left half a line at the end; it was cut off. The data say how many bytes, and their SHA-256."""
 
 
 class Record(Frozen, kw_only=True):
@@ -122,17 +126,17 @@ class EntryOutage(Frozen, kw_only=True):
 
 
 class Measurement(Frozen, kw_only=True):
-    """Objectives as measured for one system."""
+    """Objectives as measured for one system; None: nobody measured it, which is not the same as met."""
 
     system: str
-    rto_from_fault_s: float | None
-    rto_from_declaration_s: float | None
-    rpo_s: float | None
-    lost_writes: int | None
+    rto_from_fault_s: float | None = None
+    rto_from_declaration_s: float | None = None
+    rpo_s: float | None = None
+    lost_writes: int | None = None
     rto_target_s: float
     rpo_target_s: float
-    rto_met: bool | None
-    rpo_met: bool | None
+    rto_met: bool | None = None
+    rpo_met: bool | None = None
 
 
 class Measurements(Frozen, kw_only=True):

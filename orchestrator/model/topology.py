@@ -147,6 +147,8 @@ class Replication(Frozen, kw_only=True):
     mode: CopyMode
     lag_max_s: float
     """The lag in seconds that this replication is declared to stay below (0 for sync)."""
+    reason: str = ""
+    """Why a sync copy goes across cities all the same; empty where none does."""
 
 
 class Service(Frozen, kw_only=True):
@@ -202,6 +204,13 @@ class System(Frozen, kw_only=True):
     group: str = ""
 
 
+class Group(Frozen, kw_only=True):
+    """Systems that are alike, such as the data pools of the districts; `System.group` names it."""
+
+    id: str
+    name: Text
+
+
 class Topology(Frozen, kw_only=True, dict=True):
     """One estate (全域). `dict=True` lets the look-ups below be cached."""
 
@@ -213,6 +222,7 @@ class Topology(Frozen, kw_only=True, dict=True):
     systems: tuple[System, ...]
     lab: bool = False
     """True for an estate that a lab brings up: faults may be injected, approvals are not asked for."""
+    groups: tuple[Group, ...] = ()
 
     @cached_property
     def system_by_id(self) -> Mapping[str, System]:

@@ -21,9 +21,15 @@ POSTGRESQL = Kind(
         "os_user_prefix",
         "fence_route_command",
         "unfence_route_command",
+        "hba_file",
+        "log_file",
+        "start_command",
+        "stop_command",
+        "disk_query",
+        "inventory_host",
     ),
 )
-HTTP_APP = Kind(name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir"))
+HTTP_APP = Kind(name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir", "inventory_host"))
 HAPROXY = Kind(name="haproxy", nature=Nature.ROUTE, params=("admin_socket", "admin_address", "start_command"))
 NETWORK_LINK = Kind(name="network-link", nature=Nature.ROUTE, params=("circuit",))
 

@@ -1,0 +1,92 @@
+"""Options and the one call that drill, failover, switchover and failback share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator.cli.options import Settings, echo_json
+from orchestrator.model.plan import Mode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--lost", multiple=True, metavar="CENTRE", help="Centre to take as lost; may be given again."),
+    click.option(
+        "--to", "target", default="", metavar="CENTRE", help="Centre that takes over.  [default: the scenario's]"
+    ),
+    click.option(
+        "--system", "systems", multiple=True, metavar="SYSTEM", help="Only these systems.  [default: all affected]"
+    ),
+    click.option("--accept-loss", is_flag=True, help="Allow a promotion that may lose data; needs two approvals."),
+    click.option(
+        "--approved-by", multiple=True, metavar="NAME", help="An approver's name (lab only; else `drctl approve`)."
+    ),
+    click.option(
+        "--rate",
+        default=200.0,
+        show_default=True,
+        type=click.FloatRange(1, 2000),
+        help="Canary operations a second and entry.",
+    ),
+    click.option("--no-canary", is_flag=True, help="Do not use the entries meanwhile; RTO and RPO stay unmeasured."),
+    click.option(
+        "--key",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=None,
+        help="Ed25519 key that signs.  [default: HOME/keys]",
+    ),
+    click.option(
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="Table for people, JSON for programs.",
+    ),
+)
+
+
+def scenario_options(command: F) -> F:
+    """The options of every command that carries out a plan."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def carry_out(settings: Settings, scenario: str, mode: Mode, words: dict[str, Any]) -> int:
+    """Plan and carry out a scenario (or a plan file); the exit code of the outcome."""
+    from orchestrator import workflow
+    from orchestrator.app import open_context, runbook_path
+
+    output = words.pop("output")
+    plan_file = Path(scenario) if scenario.endswith(".json") else None
+    wanted = workflow.Wanted(
+        runbook=None if plan_file else runbook_path(scenario),
+        plan_file=plan_file,
+        mode=mode,
+        lost=tuple(words["lost"]),
+        target=words["target"],
+        systems=tuple(words["systems"]),
+        fault=words.get("fault", ""),
+        accept_loss=words["accept_loss"],
+        approved_by=tuple(words["approved_by"]),
+        rate=0.0 if words["no_canary"] else words["rate"],
+        key=words["key"],
+    )
+    outcome = asyncio.run(workflow.drill(open_context(settings), wanted, quiet=output == "json"))
+    return show(settings, outcome, output)
+
+
+def show(settings: Settings, outcome: Any, output: str) -> int:
+    """Print what a run came to; its exit code."""
+    if output == "json":
+        echo_json(outcome)
+    elif outcome.folder:
+        from orchestrator.reports.summary import render
+
+        click.echo(render(Path(outcome.folder), settings.lang))
+    return int(outcome.exit_code)

@@ -1,0 +1,296 @@
+"""The network between the centres: one process that relays every TCP connection from one centre to another.
+
+A way is one direction between two centres; it has a delay, and can be cut. What comes in on a cut way is kept as TCP
+keeps what is not acknowledged: the sender's buffers fill and it stalls, nothing is closed, a new connection hangs, and
+after healing everything flows on in order. An isolated instance's routes are cut both ways, whoever calls.
+
+Started as `python -m orchestrator.lab.relay CONFIG` with a `RelayConfig` as JSON; asked through a unix socket, a line
+of JSON for a line of JSON (`RelayOrder`, `RelayStatus`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections import deque
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from orchestrator.lab.relayctl import Do, RelayConfig, RelayOrder, RelayStatus, Route, WayStatus
+
+_HIGH_BYTES = 4 << 20
+"""A way with more than this under way stops reading, as a full TCP window would."""
+_EARLY_S = 0.0005
+"""Due within half a timer tick counts as due."""
+_CONNECT_S = 3.0
+
+
+class Way:
+    """One direction between two centres."""
+
+    def __init__(self, source: str, target: str, delay_s: float) -> None:
+        self.source = source
+        self.target = target
+        self.delay_s = delay_s
+        self.usual_delay_s = delay_s
+        self.cut = False
+
+
+class Pipe:
+    """One direction of one connection: what is under way, in order, each with the time it arrives."""
+
+    def __init__(self, way: Way, link: Connection) -> None:
+        self.way = way
+        self.link = link
+        self.source: asyncio.Transport | None = None
+        self.sink: asyncio.Transport | None = None
+        self.under_way: deque[tuple[float, bytes | None]] = deque()
+        self.size = 0
+        self.full = False
+        self.held = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.ended = False
+
+    def put(self, data: bytes | None) -> None:
+        """Send off data, or the end of the connection (None)."""
+        self.under_way.append((LOOP.time() + self.way.delay_s, data))
+        self.size += len(data) if data else 0
+        if self.size > _HIGH_BYTES and not self.full:
+            self.full = True
+            self.throttle()
+        if self.timer is None:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Wake up when the first of what is under way arrives."""
+        if self.under_way and not self.stopped:
+            self.timer = LOOP.call_at(self.under_way[0][0], self.deliver)
+
+    @property
+    def stopped(self) -> bool:
+        """Nothing may be delivered: cut, isolated, not connected yet, or the receiver's buffer is full."""
+        return self.link.blocked(self.way) or self.sink is None or self.held
+
+    def deliver(self) -> None:
+        """Hand over everything that has arrived by now."""
+        self.timer = None
+        if self.stopped:
+            return
+        until = LOOP.time() + _EARLY_S
+        while self.under_way and self.under_way[0][0] <= until and not self.held:
+            self._hand_over(self.under_way.popleft()[1])
+        if self.full and self.size <= _HIGH_BYTES // 2:
+            self.full = False
+            self.throttle()
+        self.schedule()
+
+    def _hand_over(self, data: bytes | None) -> None:
+        assert self.sink is not None
+        if data is None:
+            self.ended = True
+            self.sink.close()
+            return
+        self.size -= len(data)
+        if not self.sink.is_closing():
+            self.sink.write(data)
+
+    def throttle(self) -> None:
+        """Stop or resume reading, so that the sender feels a cut way or a full one."""
+        if self.source is None or self.source.is_closing():
+            return
+        wait = self.full or (self.link.blocked(self.way) and self.sink is not None)
+        with contextlib.suppress(RuntimeError):
+            self.source.pause_reading() if wait else self.source.resume_reading()
+
+    def changed(self) -> None:
+        """The way was cut, healed or slowed."""
+        self.throttle()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.schedule()
+
+
+class End(asyncio.Protocol):
+    """One end of a relayed connection; what it reads goes into `out`, what arrives for it comes from `into`."""
+
+    def __init__(self, link: Connection, out: Pipe, into: Pipe) -> None:
+        self.link = link
+        self.out = out
+        self.into = into
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base class
+        self.out.source = transport
+        self.into.sink = transport
+        self.out.throttle()
+        self.into.changed()
+
+    def data_received(self, data: bytes) -> None:
+        self.out.put(data)
+
+    def pause_writing(self) -> None:
+        self.into.held = True
+
+    def resume_writing(self) -> None:
+        self.into.held = False
+        self.into.changed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.into.ended:
+            self.out.put(None)
+        self.link.lost()
+
+
+class Connection:
+    """A connection of a client in one centre to an instance in another."""
+
+    def __init__(self, relay: Relay, route: Route) -> None:
+        self.relay = relay
+        self.route = route
+        there = relay.ways[route.viewer, route.centre]
+        back = relay.ways[route.centre, route.viewer]
+        self.forward = Pipe(there, self)
+        self.backward = Pipe(back, self)
+        self.ends = 1
+        self.opened = False
+        self.task: asyncio.Task[None] | None = None
+
+    def accept(self) -> End:
+        """The client's end; the other one is opened as soon as both ways are open."""
+        self.relay.connections.add(self)
+        self.task = LOOP.create_task(self._open())
+        return End(self, self.forward, self.backward)
+
+    def blocked(self, way: Way) -> bool:
+        return way.cut or self.route.instance in self.relay.isolated
+
+    async def _open(self) -> None:
+        while self.blocked(self.forward.way) or self.blocked(self.backward.way):
+            await self.relay.change.wait()
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                self.opened = True
+                self.ends += 1
+                await LOOP.create_connection(
+                    lambda: End(self, self.backward, self.forward), self.route.host, self.route.port
+                )
+        except (OSError, TimeoutError):
+            self.ends -= 1
+            if self.backward.sink is not None:
+                self.backward.sink.abort()
+
+    def lost(self) -> None:
+        """One end is gone; without the other one nothing is to be told."""
+        self.ends -= 1
+        if not self.opened and self.task is not None:
+            self.task.cancel()
+        if self.ends <= 0:
+            self.relay.connections.discard(self)
+
+
+class Change:
+    """Wakes everyone who waits for the network to change."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def tell(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+
+class Relay:
+    """All ways, routes and connections, and what is done to them."""
+
+    def __init__(self, config: RelayConfig) -> None:
+        self.config = config
+        self.ways = {
+            (source, target): Way(source, target, link.delay_ms / 1000)
+            for link in config.links
+            for source, target in (link.ends, link.ends[::-1])
+        }
+        self.isolated: set[str] = set()
+        self.connections: set[Connection] = set()
+        self.change = Change()
+
+    def obey(self, order: RelayOrder) -> RelayStatus:
+        """Carry out an order; the state of the network afterwards."""
+        chosen = [w for key, w in self.ways.items() if key in {tuple(pair) for pair in order.ways}]
+        if order.do is Do.CUT:
+            for way in chosen:
+                way.cut = True
+        elif order.do is Do.SLOW:
+            for way in chosen:
+                way.delay_s = order.delay_ms / 1000
+        elif order.do is Do.MEND:
+            for way in self.ways.values():
+                way.cut, way.delay_s = False, way.usual_delay_s
+        elif order.do is Do.ISOLATE:
+            self.isolated.add(order.instance)
+        elif order.do is Do.RESTORE:
+            self.isolated.discard(order.instance)
+        if order.do is not Do.STATUS:
+            self._tell()
+        return self.status()
+
+    def _tell(self) -> None:
+        self.change.tell()
+        for connection in tuple(self.connections):
+            connection.forward.changed()
+            connection.backward.changed()
+
+    def status(self) -> RelayStatus:
+        """Every way, the isolated instances and the number of connections."""
+        ways = tuple(
+            WayStatus(source=w.source, target=w.target, delay_ms=w.delay_s * 1000, cut=w.cut,
+                      slowed=w.delay_s != w.usual_delay_s)
+            for w in self.ways.values()
+        )  # fmt: skip
+        return RelayStatus(ways=ways, isolated=tuple(sorted(self.isolated)), connections=len(self.connections))
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one caller of the control socket."""
+        with contextlib.suppress(OSError, ValueError):
+            while line := await reader.readline():
+                try:
+                    reply = self.obey(msgspec.json.decode(line, type=RelayOrder))
+                except msgspec.MsgspecError as e:
+                    reply = RelayStatus(error=str(e))
+                writer.write(msgspec.json.encode(reply) + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def serve(self) -> None:
+        """Listen on every route, then on the control socket, and never end."""
+        for route in self.config.routes:
+            await LOOP.create_server(
+                lambda route=route: Connection(self, route).accept(),  # type: ignore[misc]
+                self.config.host, route.listen, backlog=256, reuse_address=True,
+            )  # fmt: skip
+        await asyncio.start_unix_server(self.answer, self.config.socket)
+        await asyncio.Event().wait()
+
+
+LOOP: asyncio.AbstractEventLoop
+
+
+def main(path: str) -> None:
+    """Run the relay of a configuration until it is killed."""
+    import uvloop
+
+    global LOOP  # noqa: PLW0603  one loop for the process; looking it up per packet costs more than the packet
+    config = msgspec.json.decode(Path(path).read_bytes(), type=RelayConfig)
+    LOOP = uvloop.new_event_loop()
+    asyncio.set_event_loop(LOOP)
+    LOOP.run_until_complete(Relay(config).serve())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,251 @@
+"""Starting and stopping single services of the lab; also a command for the instances' `start_command`.
+
+`python -m orchestrator.lab.services LABDIR start|stop INSTANCE`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.errors import DrctlError, Refused, Usage
+from orchestrator.lab import layout, postgres, processes, state
+from orchestrator.lab.layout import Place
+from orchestrator.lab.processes import Process
+from orchestrator.lab.relayctl import RelayConfig, Route
+from orchestrator.lab.state import LabState
+
+_SAVED = "servers.state"
+_POLL_S = 0.02
+
+
+def command_line(lab_dir: Path, verb: str, place: Place) -> str:
+    """The shell command that starts or stops an instance."""
+    return shlex.join([sys.executable, "-m", "orchestrator.lab.services", str(lab_dir.resolve()), verb, place.id])
+
+
+def scan(lab_dir: Path) -> tuple[Process, ...]:
+    """Every living process of the lab in this folder, its record needed or not."""
+    return processes.scan(state.identity(lab_dir), state.roots(lab_dir))
+
+
+def of_place(found: Sequence[Process], lab: LabState, place: Place) -> tuple[Process, ...]:
+    """The processes of one instance."""
+    return tuple(p for p in found if p.below(lab.folder(place)))
+
+
+def of_centre(found: Sequence[Process], lab: LabState, centre: str) -> tuple[Process, ...]:
+    """The processes of one centre."""
+    return tuple(p for p in found if p.below(Path(lab.root) / centre))
+
+
+def start_relay(lab: LabState) -> int:
+    """Start the relays; the process's pid."""
+    folder = lab.socket.parent
+    folder.mkdir(parents=True)
+    routes = tuple(
+        Route(viewer=viewer, instance=p.id, centre=p.centre, listen=lab.ports[layout.route(viewer, p.id)],
+              host=layout.HOST, port=lab.ports[p.id])
+        for p in layout.databases() for viewer in layout.CENTRES if viewer != p.centre
+    )  # fmt: skip
+    config = RelayConfig(host=layout.HOST, socket=str(lab.socket), links=layout.LINKS, routes=routes)
+    path = folder / "relay.json"
+    path.write_bytes(msgspec.json.encode(config))
+    command = [sys.executable, "-m", "orchestrator.lab.relay", str(path)]
+    return processes.spawn(command, lab_id=lab.id, folder=folder, log=folder / "relay.log")
+
+
+def make_app(lab: LabState, place: Place) -> None:
+    """Folder, configuration and first target of an app."""
+    folder = lab.folder(place)
+    folder.mkdir(parents=True)
+    system = layout.system(place.system)
+    entries = {s: f"http://{lab.address(Place(system=s, service='entry', centre='edge').id)}" for s in system.depends_on}
+    config = {
+        "system": place.system, "centre": place.centre, "host": layout.HOST, "port": lab.ports[place.id],
+        "folder": str(folder), "dependencies": entries,
+    }  # fmt: skip
+    (folder / "app.json").write_bytes(msgspec.json.encode(config))
+    if place.centre in system.serving:
+        target = {"centre": system.primary, "address": seen(lab, place, system.primary), "epoch": 0}
+        (folder / "upstream.json").write_bytes(msgspec.json.encode(target))
+
+
+def seen(lab: LabState, place: Place, centre: str) -> str:
+    """host:port of a system's database in `centre` as an app sees it."""
+    database = Place(system=place.system, service="db", centre=centre).id
+    return lab.address(database if centre == place.centre else layout.route(place.centre, database))
+
+
+def start_apps(lab: LabState, places: Sequence[Place]) -> None:
+    """Start apps, several through one starter that loads the libraries once."""
+    configs = [str(lab.folder(p) / "app.json") for p in places]
+    folder = Path(lab.root)
+    command = [sys.executable, "-m", "orchestrator.lab.webapp", *configs]
+    processes.spawn(command, lab_id=lab.id, folder=folder, log=folder / "apps.log")
+
+
+_HAPROXY = """\
+global
+  maxconn 2000
+  nbthread 1
+  stats socket {socket} mode 600 level admin
+  stats timeout 10s
+  server-state-file {saved}
+defaults
+  mode http
+  load-server-state-from-file global
+  option http-keep-alive
+  option redispatch 1
+  retries 2
+  retry-on conn-failure
+  timeout connect 300ms
+  timeout client 30s
+  timeout server 2500ms
+  timeout queue 1s
+  timeout check 300ms
+  timeout http-request 5s
+  timeout http-keep-alive 30s
+frontend entry
+  bind {listen}
+  default_backend app
+backend app
+  balance roundrobin
+  option httpchk GET /ready
+  http-check expect status 200
+  default-server inter 200ms fall 2 rise 1 on-marked-down shutdown-sessions init-addr none
+{servers}
+"""
+
+
+def make_entry(lab: LabState, place: Place) -> None:
+    """Folder and configuration of an entry: a server for each centre's app, named by the centre."""
+    folder = lab.folder(place)
+    folder.mkdir(parents=True)
+    serving = layout.system(place.system).serving
+    servers = "\n".join(
+        f"  server {c} {lab.address(Place(system=place.system, service='app', centre=c).id)} check"
+        + ("" if c in serving else " disabled")
+        for c in layout.CENTRES
+    )
+    text = _HAPROXY.format(
+        socket=admin_socket(lab, place), saved=folder / _SAVED, listen=lab.address(place.id), servers=servers
+    )
+    (folder / "haproxy.cfg").write_text(text)
+    (folder / _SAVED).write_text("1\n")
+
+
+def admin_socket(lab: LabState, place: Place) -> Path:
+    """An entry's admin socket."""
+    return lab.folder(place) / "admin.sock"
+
+
+def start_entry(lab: LabState, place: Place) -> int:
+    """Start an entry; the process's pid."""
+    folder = lab.folder(place)
+    command = [lab.haproxy, "-db", "-f", str(folder / "haproxy.cfg")]
+    return processes.spawn(command, lab_id=lab.id, folder=folder, log=folder / "haproxy.log")
+
+
+def _save_servers(lab: LabState, place: Place) -> None:
+    """Keep what the entry was told, so that it comes back with the same routes."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as call:
+        call.settimeout(2)
+        call.connect(str(admin_socket(lab, place)))
+        call.sendall(b"show servers state app\n")
+        with call.makefile("rb") as answer:
+            (lab.folder(place) / _SAVED).write_bytes(answer.read())
+
+
+def start(lab_dir: Path, place: Place, within_s: float = 20.0) -> None:
+    """Start one instance unless it runs, and wait until it listens.
+
+    Raises:
+        Refused: it is fenced, or does not listen within `within_s` seconds.
+    """
+    lab = state.require(lab_dir)
+    if not of_place(scan(lab_dir), lab, place):
+        if place.service == "db":
+            postgres.start(lab, place)
+        elif place.service == "app":
+            start_apps(lab, [place])
+        else:
+            start_entry(lab, place)
+    wait_listening(lab, place, within_s)
+
+
+def wait_listening(lab: LabState, place: Place, within_s: float) -> None:
+    """Wait until the instance takes connections.
+
+    Raises:
+        Refused: it does not within `within_s` seconds; the message ends with its log's last words.
+    """
+    end = time.monotonic() + within_s
+    while not listens(lab.ports[place.id]):
+        if time.monotonic() > end:
+            raise Refused(
+                f"{place.id} does not listen after {within_s:g} s: {last_words(lab, place)}",
+                hint=f"its logs lie in {lab.folder(place)}",
+            )
+        time.sleep(_POLL_S)
+
+
+def listens(port: int) -> bool:
+    """Whether something takes connections on a port."""
+    with socket.socket() as call:
+        call.settimeout(0.5)
+        return call.connect_ex((layout.HOST, port)) == 0
+
+
+def last_words(lab: LabState, place: Place) -> str:
+    """The end of an instance's log."""
+    if place.service == "db":
+        return postgres.log_tail(lab, place)
+    name = "app.log" if place.service == "app" else "haproxy.log"
+    with contextlib.suppress(OSError):
+        lines = (lab.folder(place) / name).read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no log")
+    return "no log"
+
+
+def stop(lab_dir: Path, place: Place) -> None:
+    """Stop one instance as an administrator would, and see to it that nothing of it remains."""
+    lab = state.require(lab_dir)
+    if place.service == "db":
+        postgres.stop(lab, place)
+    elif place.service == "entry":
+        _save_servers(lab, place)
+    processes.send(of_place(scan(lab_dir), lab, place), signal.SIGTERM)
+    end = time.monotonic() + 3.0
+    while of_place(scan(lab_dir), lab, place) and time.monotonic() < end:
+        time.sleep(_POLL_S)
+    processes.kill(lambda: of_place(scan(lab_dir), lab, place))
+
+
+def command(words: list[str]) -> None:
+    """The command's work.
+
+    Raises:
+        Usage: the words are not LABDIR start|stop INSTANCE.
+        Refused: no lab is up there, or the instance cannot be started.
+    """
+    place = layout.place(words[2]) if len(words) == 3 else None
+    if place is None or words[1] not in ("start", "stop"):
+        raise Usage("services takes LABDIR start|stop INSTANCE", hint="services .drctl/lab start sharing/app@a")
+    (start if words[1] == "start" else stop)(Path(words[0]), place)
+
+
+if __name__ == "__main__":
+    try:
+        command(sys.argv[1:])
+    except DrctlError as error:
+        sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
+        sys.exit(error.exit_code)

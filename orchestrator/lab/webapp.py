@@ -1,0 +1,276 @@
+"""The lab's app: a small HTTP service on its system's database.
+
+`python -m orchestrator.lab.webapp CONFIG…` with an `AppConfig` as JSON in each file: one process an app. Several are
+forked after the libraries are loaded once, which costs a ninth of loading them in each. What each answers:
+
+GET  /health          200 with what it is set to and whether its database takes writes
+GET  /ready           200 where it serves and its database takes writes, else 503
+PUT  /records/{id}    201 acknowledged; 503 refused, nothing written; 504 in doubt
+GET  /records/{id}    200, 404 or 503
+GET  /lookup/{id}     a row of the system's own, with what the systems it depends on say, asked through their entries
+POST /control/upstream  200; 409 where the epoch is older than one seen; centre "" stops serving
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import uvloop
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
+
+from orchestrator.lab.schema import LOOKUPS
+from orchestrator.lab.upstream import InDoubtError, RefusedError, Upstream
+
+WRITE_S = 2.0
+"""A write without an answer after this is in doubt."""
+READ_S = 1.0
+READY_S = 0.4
+_WRITE = """
+INSERT INTO drctl_canary (id, value, entry, centre) VALUES (%s, %s, %s, %s)
+ON CONFLICT (id) DO UPDATE SET value = excluded.value, entry = excluded.entry, centre = excluded.centre"""
+_READ = "SELECT value FROM drctl_canary WHERE id = %s"
+_WRITABLE = "SELECT current_setting('transaction_read_only') = 'off'"
+
+
+class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What an app process is started with."""
+
+    system: str
+    centre: str
+    host: str
+    port: int
+    folder: str
+    dependencies: dict[str, str] = {}
+    """URL of the entry of each system that it depends on."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """The database that the app is told to call; kept over a restart."""
+
+    centre: str
+    address: str
+    epoch: int
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A record as a client sends it."""
+
+    value: str
+    entry: str = ""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What the app says of itself."""
+
+    system: str
+    centre: str
+    upstream: str
+    epoch: int
+    writable: bool
+    serving: bool
+
+
+class App:
+    """One app process."""
+
+    def __init__(self, config: AppConfig) -> None:
+        self.config = config
+        self.target = Target(centre="", address="", epoch=0)
+        self.upstream: Upstream | None = None
+        self.session: ClientSession | None = None
+        self.lookup_sql = LOOKUPS[config.system].replace("$1", "%s")
+
+    @property
+    def file(self) -> Path:
+        return Path(self.config.folder) / "upstream.json"
+
+    async def resume(self) -> None:
+        """Call the database that it was last told to."""
+        if self.file.exists():
+            await self.aim(msgspec.json.decode(self.file.read_bytes(), type=Target))
+
+    async def aim(self, target: Target) -> None:
+        """Drop every connection to the old database and call the new one."""
+        same = self.upstream is not None and self.target.address == target.address and target.centre
+        self.target = target
+        if same:
+            return
+        old, self.upstream = self.upstream, None
+        if target.centre:
+            self.upstream = Upstream(target.centre, target.address)
+        if old is not None:
+            await old.close()
+
+    def save(self, target: Target) -> None:
+        """Write the target down before it counts."""
+        part = self.file.with_suffix(".part")
+        with part.open("wb") as file:
+            file.write(msgspec.json.encode(target))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.file)
+
+    async def writable(self) -> bool:
+        """Whether the database takes writes now; asked, not remembered."""
+        if self.upstream is None:
+            return False
+        with contextlib.suppress(RefusedError, InDoubtError):
+            row = await self.upstream.ask(_WRITABLE, (), READY_S)
+            return bool(row and row[0])
+        return False
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Find the answer to a request."""
+        _, _, rest = request.path.partition("/")
+        head, _, name = rest.partition("/")
+        answer = ROUTES.get((request.method, head))
+        if answer is None:
+            return reply(404, {"error": f"nothing at {request.path}"})
+        return await answer(self, request, name)
+
+
+def reply(status: int, body: object) -> web.Response:
+    """An answer as JSON."""
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
+
+
+async def health(app: App, request: web.BaseRequest, name: str) -> web.Response:
+    """What it is set to, and whether its database takes writes."""
+    return reply(
+        200,
+        Health(
+            system=app.config.system, centre=app.config.centre, upstream=app.target.centre, epoch=app.target.epoch,
+            writable=await app.writable(), serving=app.upstream is not None,
+        ),
+    )  # fmt: skip
+
+
+async def ready(app: App, request: web.BaseRequest, name: str) -> web.Response:
+    """Whether users may be sent here."""
+    fit = await app.writable()
+    return reply(200 if fit else 503, {"ready": fit})
+
+
+async def put_record(app: App, request: web.BaseRequest, name: str) -> web.Response:
+    """Write a record; acknowledged only where the commit was, without a warning."""
+    try:
+        record = msgspec.json.decode(await request.read(), type=Record)
+    except msgspec.MsgspecError as e:
+        return reply(400, {"error": str(e)})
+    if app.upstream is None:
+        return reply(503, {"error": "not serving"})
+    try:
+        await app.upstream.ask(_WRITE, (name, record.value, record.entry, app.config.centre), WRITE_S)
+    except RefusedError as e:
+        return reply(503, {"error": str(e)})
+    except InDoubtError as e:
+        return reply(504, {"error": str(e)})
+    return reply(201, {"id": name})
+
+
+async def get_record(app: App, request: web.BaseRequest, name: str) -> web.Response:
+    """Read a record."""
+    return await _read(app, _READ, name)
+
+
+async def _read(app: App, sql: str, name: str) -> web.Response:
+    if app.upstream is None:
+        return reply(503, {"error": "not serving"})
+    try:
+        row = await app.upstream.ask(sql, (name,), READ_S)
+    except (RefusedError, InDoubtError) as e:
+        return reply(503, {"error": str(e)})
+    if row is None:
+        return reply(404, {"error": f"no {name}"})
+    return reply(200, {"id": name, "value": row[0]})
+
+
+async def lookup(app: App, request: web.BaseRequest, name: str) -> web.Response:
+    """A row of one's own, and of each system that this one depends on, through its entry."""
+    if not name.isdigit():
+        return reply(400, {"error": "an id is a number"})
+    for system, url in app.config.dependencies.items():
+        status = await _ask_dependency(app, f"{url}/lookup/{name}")
+        if status != 200:
+            return reply(status, {"error": f"{system} answers {status}"})
+    return await _read(app, app.lookup_sql, name)
+
+
+async def _ask_dependency(app: App, url: str) -> int:
+    if app.session is None:
+        app.session = ClientSession(timeout=ClientTimeout(total=READ_S))
+    try:
+        async with app.session.get(url) as answer:
+            await answer.read()
+            return answer.status if answer.status in (200, 404) else 503
+    except (ClientError, OSError, TimeoutError):
+        return 503
+
+
+async def control_upstream(app: App, request: web.BaseRequest, name: str) -> web.Response:
+    """Call another database from now on."""
+    try:
+        target = msgspec.json.decode(await request.read(), type=Target)
+    except msgspec.MsgspecError as e:
+        return reply(400, {"error": str(e)})
+    if name != "upstream" or (target.centre and ":" not in target.address):
+        return reply(400, {"error": "a target has centre, address host:port and epoch"})
+    if target.epoch < app.target.epoch:
+        return reply(409, {"error": f"epoch {app.target.epoch} was seen", "epoch": app.target.epoch})
+    app.save(target)
+    await app.aim(target)
+    return reply(200, target)
+
+
+Answer = Callable[[App, web.BaseRequest, str], Awaitable[web.Response]]
+ROUTES: dict[tuple[str, str], Answer] = {
+    ("GET", "health"): health,
+    ("GET", "ready"): ready,
+    ("PUT", "records"): put_record,
+    ("GET", "records"): get_record,
+    ("GET", "lookup"): lookup,
+    ("POST", "control"): control_upstream,
+}
+
+
+async def serve(config: AppConfig) -> None:
+    """Listen, and never end."""
+    app = App(config)
+    await app.resume()
+    server = web.Server(app.handle, access_log=None, keepalive_timeout=60)
+    await asyncio.get_running_loop().create_server(server, config.host, config.port, reuse_address=True, backlog=256)
+    await asyncio.Event().wait()
+
+
+def become(config: AppConfig) -> None:
+    """Be the app of a configuration until killed; it works and logs in its own folder, which tells its centre."""
+    os.chdir(config.folder)
+    with open("app.log", "ab", buffering=0) as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    Path("/proc/self/comm").write_text(f"{config.system[:12]}@{config.centre}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config))
+
+
+def main(paths: list[str]) -> None:
+    """Be the app of one configuration; of several, start a process for each and end."""
+    configs = [msgspec.json.decode(Path(path).read_bytes(), type=AppConfig) for path in paths]
+    if len(configs) == 1:
+        become(configs[0])
+        return
+    for config in configs:
+        if os.fork() == 0:
+            os.setsid()
+            become(config)
+            return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

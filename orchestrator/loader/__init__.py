@@ -1,0 +1,11 @@
+"""The only reader of an estate's topology file: templates and groups expanded, every mistake named with its position.
+
+topology = load_topology(Path("inventories/lab"), kinds)
+"""
+
+from __future__ import annotations
+
+from orchestrator.loader.assemble import load_topology, read_topology
+from orchestrator.loader.schema import topology_schema
+
+__all__ = ["load_topology", "read_topology", "topology_schema"]

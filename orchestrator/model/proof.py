@@ -1,0 +1,208 @@
+"""What a verification proved, per service and replica. Pure and frozen.
+
+Empty means failure: no replica, no table, no sample is never a proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+from orchestrator.model.observation import Verdict
+from orchestrator.model.topology import Frozen, Text
+
+NOTHING = Text(en="", zh="")
+
+
+class Part(StrEnum):
+    """One of the three proofs."""
+
+    POSITIONS = "positions"
+    CANARY = "canary"
+    CONTENT = "content"
+
+
+class Sameness(StrEnum):
+    """Whether two copies of a table hold the same."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    UNKNOWN = "could not tell"
+    SKIPPED = "not compared"
+    """It is not meant to be equal (unlogged, foreign); says why."""
+
+
+class Method(StrEnum):
+    """How a common ground was found on a database that is written to."""
+
+    CUT = "consistent cut"
+    """Writers held for a moment, a snapshot at every copy at one position."""
+    RECHECK = "lock-free recheck"
+    """No lock; what differs is read again after its position has passed."""
+    APART = "without a common position"
+    """A snapshot at each copy; they do not follow each other."""
+
+
+class DifferenceKind(StrEnum):
+    """What is wrong with a row of a replica."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    """The primary holds it and the replica does not."""
+    EXTRA = "extra"
+    """The replica holds it and the primary does not."""
+
+
+class ColumnDifference(Frozen):
+    """A column that differs; the values only where the operator asked for them."""
+
+    name: str
+    left: str | None = None
+    right: str | None = None
+
+
+class RowDifference(Frozen):
+    """A row that differs."""
+
+    kind: DifferenceKind
+    key: str
+    """Its key as text, or its place where the table has no key."""
+    columns: tuple[ColumnDifference, ...] = ()
+
+
+class TableProof(Frozen):
+    """One table (or sequence) of one replica against the primary."""
+
+    database: str
+    table: str
+    sameness: Sameness
+    rows_left: int = 0
+    rows_right: int = 0
+    key: tuple[str, ...] = ()
+    """Names of the key's columns; empty: rows are named by their place."""
+    differences: tuple[RowDifference, ...] = ()
+    differing: int = 0
+    """Rows found to differ; `more` says that there may be others."""
+    more: bool = False
+    rounds: int = 0
+    """Times that rows were read again before the answer was certain."""
+    position: int = 0
+    """Position in bytes at which both were compared, or (recheck) that the replica had passed at the end; 0: none."""
+    method: Method = Method.CUT
+    reason: Text = NOTHING
+
+
+class ContentProof(Frozen):
+    """All tables of one replica."""
+
+    method: Method
+    why: Text
+    """Why this method."""
+    position: int | None
+    held_s: float = 0.0
+    """Seconds for which writers were held; 0 without locks."""
+    took_s: float = 0.0
+    rows_per_s: float = 0.0
+    tables: tuple[TableProof, ...] = ()
+    reason: Text = NOTHING
+    """Why nothing (or not all) could be told, beyond single tables."""
+
+    def count(self, sameness: Sameness) -> int:
+        """Number of tables with this result."""
+        return sum(t.sameness is sameness for t in self.tables)
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS only where at least one table was compared, every one is equal, and nothing stayed open."""
+        if self.count(Sameness.DIFFERENT):
+            return Verdict.FAIL
+        whole = self.count(Sameness.EQUAL) > 0 and not self.count(Sameness.UNKNOWN) and not self.reason.en
+        return Verdict.PASS if whole else Verdict.UNKNOWN
+
+
+class PositionProof(Frozen):
+    """Whether a replica came to hold and to show what the primary had at one moment."""
+
+    verdict: Verdict
+    target: int
+    received: int | None = None
+    replayed: int | None = None
+    received_s: float | None = None
+    """Seconds until it had flushed the target."""
+    replayed_s: float | None = None
+    """Seconds until its reads could see it."""
+    reason: Text = NOTHING
+
+
+class CanaryProof(Frozen):
+    """Rows written at the primary, timed until a replica showed them. Times are upper bounds by one monotonic clock."""
+
+    verdict: Verdict
+    samples: int
+    unseen: int
+    lag_p50_s: float | None = None
+    lag_p95_s: float | None = None
+    lag_max_s: float | None = None
+    resolution_s: float | None = None
+    """Largest time between two looks at the replica while a row was awaited; lags are not known finer."""
+    commit_p50_s: float | None = None
+    """What the primary itself took to commit; contained in the lag."""
+    lags_s: tuple[float, ...] = ()
+    """Every sample, in the order written."""
+    reason: Text = NOTHING
+
+
+class ReplicaProof(Frozen):
+    """All that was proven of one replica; a part that was not asked for is None."""
+
+    instance: str
+    position: PositionProof | None = None
+    canary: CanaryProof | None = None
+    content: ContentProof | None = None
+
+    def verdict(self, part: Part) -> Verdict | None:
+        """The verdict of a part; None where it was not proven."""
+        proof = {Part.POSITIONS: self.position, Part.CANARY: self.canary, Part.CONTENT: self.content}[part]
+        return proof.verdict if proof else None
+
+
+class ServiceProof(Frozen):
+    """One service: every replica against the primary."""
+
+    service: str
+    primary: str
+    """Instance that was found to be the primary; empty where it could not be told."""
+    asked: tuple[Part, ...]
+    replicas: tuple[ReplicaProof, ...] = ()
+    reason: Text = NOTHING
+    """Why nothing could be proven of the service."""
+    readable: bool = True
+    """At least one instance answered."""
+    took_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Every asked part of every replica passed; nothing asked or no replica is not ok."""
+        verdicts = [r.verdict(part) for r in self.replicas for part in self.asked]
+        return bool(self.primary and verdicts) and not self.reason.en and all(v is Verdict.PASS for v in verdicts)
+
+
+class ProofProgress(Frozen):
+    """A sign of life of a long comparison."""
+
+    service: str
+    text: Text
+    rows: int = 0
+    rows_total: int = 0
+    """Estimate by the server's statistics; 0 where it has none."""
+    rows_per_s: float = 0.0
+    eta_s: float | None = None
+
+
+Progress = Callable[[ProofProgress], None]
+
+
+def proof_ok(proofs: Iterable[ServiceProof]) -> bool:
+    """Whether every service was proven; False for none."""
+    verdicts = [proof.ok for proof in proofs]
+    return bool(verdicts) and all(verdicts)

@@ -1,0 +1,117 @@
+"""Makes a plan: a topology, a look at the world and a runbook in, steps in waves out, or Refused. Pure.
+
+No I/O and no clock: what was seen, and when, comes from the caller, so the same input gives the same plan and hash.
+Reads from top to bottom: who is affected, how each service moves, may it be done, which steps, in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from orchestrator.errors import Refused
+from orchestrator.model.observation import Snapshot
+from orchestrator.model.plan import Plan, ScenarioKind, Step
+from orchestrator.model.request import Request, Timing, Timings
+from orchestrator.model.runbook import Runbook
+from orchestrator.model.topology import System, Topology
+from orchestrator.plan_gates import HINTS, Case, against
+from orchestrator.plan_graph import order
+from orchestrator.plan_losses import loss_of, planned_loss
+from orchestrator.plan_rules import broken
+from orchestrator.plan_scope import Decision, decide
+from orchestrator.plan_steps import fit
+from orchestrator.situation import DataMove
+from orchestrator.system_view import view_of
+
+__all__ = ["Request", "Timing", "Timings", "plan"]
+
+Looks = tuple[Snapshot | None, Snapshot | None]
+
+
+def plan(
+    topology: Topology,
+    snapshot: Snapshot | None,
+    runbook: Runbook,
+    request: Request,
+    timings: Timings,
+    before: Snapshot | None = None,
+) -> Plan:
+    """The plan for a scenario.
+
+    Args:
+        topology: the estate.
+        snapshot: how it stands; None: as declared (tabletop).
+        runbook: the scenario.
+        request: the operator's words.
+        timings: forecasts.
+        before: an earlier look, in which an old primary that is silent now may still have answered; it proves the sync
+            chain for EVIDENCE_MAX_AGE_S.
+
+    Raises:
+        Refused: the words name what is not there, nothing is affected, a gate is shut, or the runbook would do harm;
+            the message lists every reason.
+    """
+    decision = decide(topology, snapshot, runbook, request)
+    moves = _with_losses(decision, runbook, request, (snapshot, before))
+    in_plan = tuple(m for m in moves.values() if m.service.system in decision.systems)
+    _open_gates(Case(topology=topology, snapshot=snapshot, runbook=runbook, request=request, moves=in_plan))
+    views = {s: view_of(topology.system_by_id[s], decision.movement, moves) for s in decision.systems}
+    placed = order(fit(runbook, topology, views, request, timings))
+    _keep_rules(placed.steps, in_plan, runbook)
+    return Plan(
+        scenario=runbook.id,
+        kind=runbook.kind,
+        mode=request.mode,
+        estate=topology.id,
+        lab=topology.lab,
+        topology_sha256=request.topology_sha256,
+        created_at=request.created_at,
+        lost=decision.movement.lost,
+        target=decision.movement.target,
+        systems=decision.systems,
+        steps=placed.steps,
+        losses=tuple(m.loss for m in in_plan if m.loss),
+        forecast_rto_s=placed.rto_s,
+        forecast_total_s=placed.total_s,
+        fault=request.fault,
+        version=request.version,
+    )
+
+
+def _with_losses(decision: Decision, runbook: Runbook, request: Request, looks: Looks) -> Mapping[str, DataMove]:
+    topology = decision.movement.topology
+    return {
+        service: msgspec.structs.replace(move, loss=_loss(topology, move, runbook, request, looks))
+        if move.moves
+        else move
+        for service, move in sorted(decision.moves.items())
+    }
+
+
+def _loss(topology: Topology, move: DataMove, runbook: Runbook, request: Request, looks: Looks):  # type: ignore[no-untyped-def]
+    system: System = topology.system_by_id[move.service.system]
+    if runbook.kind is not ScenarioKind.FAILOVER:
+        return planned_loss(system, move)
+    return loss_of(system, move, topology, looks, request.created_at)
+
+
+def _open_gates(case: Case) -> None:
+    reasons = against(case)
+    if not reasons:
+        return
+    hint = next((HINTS[g] for g in case.runbook.gates if any(r.startswith(f"{g.value}: ") for r in reasons)), "")
+    raise Refused(_listed(f"{case.runbook.id} is refused", reasons), hint=hint)
+
+
+def _keep_rules(steps: Sequence[Step], moves: Sequence[DataMove], runbook: Runbook) -> None:
+    if not steps:
+        raise Refused(f"{runbook.id}: there is nothing to do")
+    reasons = broken(steps, moves)
+    if reasons:
+        raise Refused(_listed(f"the runbook {runbook.id} is unsafe", reasons), hint="put back what its steps lack")
+
+
+def _listed(what: str, reasons: Sequence[str]) -> str:
+    return "\n".join([f"{what} ({len(reasons)} reason{'s' if len(reasons) > 1 else ''})", *(f"  {r}" for r in reasons)])

@@ -1,0 +1,346 @@
+"""What the PostgreSQL provider does through SQL alone: promote, demote, repoint. All of an outage's critical path.
+
+Every act first makes its run's epoch count: it refuses where a higher one was seen, writes its own, waits until the
+postmaster has it, and ends the sessions of older runs, so that one that was past its check does not act either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import msgspec
+
+from orchestrator.model.topology import Instance, Setting
+from orchestrator.providers.base import ActionFailed, Order, Outcome
+from orchestrator.providers.postgresql_sql import (
+    POLL_S,
+    SESSION,
+    Session,
+    SyncNames,
+    Unreached,
+    conninfo,
+    quoted,
+    session,
+)
+
+EPOCH = "drctl.epoch"
+READ_ONLY = "default_transaction_read_only"
+SYNC = "synchronous_standby_names"
+UPSTREAM = "primary_conninfo"
+SLOT = "primary_slot_name"
+_SIDE_S = 1.0
+"""Bound of a side errand, such as letting a slot go that is no longer used."""
+
+_STATE = """
+select pg_is_in_recovery(), coalesce(nullif(current_setting('drctl.epoch', true), ''), '0')::bigint,
+       current_setting('default_transaction_read_only'), current_setting('synchronous_standby_names'),
+       current_setting('primary_conninfo'), coalesce(current_setting('primary_slot_name'), ''),
+       coalesce((select status from pg_stat_wal_receiver), ''),
+       case when pg_is_in_recovery()
+            then coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0', 0)
+            else pg_current_wal_lsn() - '0/0' end
+"""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What an act must know of a server before it changes it."""
+
+    standby: bool
+    epoch: int
+    read_only: str
+    sync_names: str
+    conninfo: str
+    slot: str
+    receiver: str
+    position: int
+
+    def setting(self, name: str) -> str:
+        """The value in force of one of the settings that acts change."""
+        values = {
+            EPOCH: str(self.epoch),
+            READ_ONLY: self.read_only,
+            SYNC: self.sync_names,
+            UPSTREAM: self.conninfo,
+            SLOT: self.slot,
+        }
+        return values[name]
+
+
+@contextlib.asynccontextmanager
+async def acting(instance: Instance, order: Order, within_s: float | None = None) -> AsyncIterator[tuple[Session, State]]:
+    """A session of the order's run with an instance; foreign errors become ActionFailed here.
+
+    Raises:
+        ActionFailed: the instance was not reached, or has seen the epoch of a later run.
+    """
+    bound_s = order.within_s if within_s is None else within_s
+    try:
+        async with session(instance, bound_s, f"{SESSION} {order.epoch}") as talk:
+            state = await look(talk)
+            if state.epoch > order.epoch:
+                raise superseded(instance, state.epoch, order.epoch)
+            yield talk, state
+    except Unreached as e:
+        raise ActionFailed(f"{instance.id}: {e.error}", hint=f"the instance is {e.reach.value}") from e
+
+
+def superseded(instance: Instance, seen: int, own: int) -> ActionFailed:
+    """The refusal of an older run."""
+    return ActionFailed(
+        f"{instance.id} has seen epoch {seen}, and this run's is {own}: a later run took over",
+        hint="`drctl runs list` shows it; this run must not go on",
+    )
+
+
+async def look(talk: Session) -> State:
+    """The server's state now."""
+    row = await talk.row(_STATE)
+    return State(row[0], int(row[1]), row[2], row[3], row[4], row[5], row[6], int(row[7]))
+
+
+async def until(what: str, holds: Callable[[], Awaitable[bool]], order: Order, within_s: float | None = None) -> None:
+    """Poll until a condition holds.
+
+    Raises:
+        ActionFailed: it did not within the order's time.
+    """
+    bound_s = order.within_s if within_s is None else within_s
+    try:
+        async with asyncio.timeout(bound_s):
+            while not await holds():
+                await asyncio.sleep(POLL_S)
+    except TimeoutError as e:
+        raise ActionFailed(f"{order.instance.id}: {what} did not happen within {bound_s:g} s") from e
+
+
+async def settle(talk: Session, state: State, order: Order, wanted: Mapping[str, str]) -> bool:
+    """Put settings and the run's epoch in force, and end the sessions of older runs; whether anything was changed."""
+    due = {k: v for k, v in {EPOCH: str(order.epoch), **wanted}.items() if state.setting(k) != v}
+    if not due:
+        return False
+    for name, value in due.items():
+        await talk.rows(f"alter system set {name} = {quoted(value)}")
+    await talk.rows("select pg_reload_conf()")
+
+    async def in_force() -> bool:
+        now = await look(talk)
+        return all(now.setting(k) == v for k, v in due.items())
+
+    # The postmaster reads the files before it tells its children to, so what this session sees holds for new ones too.
+    await until(f"{', '.join(due)} in force (given on the command line?)", in_force, order)
+    await talk.rows(
+        "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+        rf" and application_name ~ '^{SESSION} \d{{1,18}}$' and split_part(application_name, ' ', 2)::bigint < %s",
+        (order.epoch,),
+    )
+    return set(due) != {EPOCH}
+
+
+def fact(name: str, value: object) -> Setting:
+    """A fact of an Outcome."""
+    return Setting(name=name, value=str(value))
+
+
+async def promote(order: Order) -> Outcome:
+    """Make a standby the primary; the first write neither waits for an absent standby nor is refused as read-only."""
+    async with acting(order.instance, order) as (talk, state):
+        if not state.standby:
+            changed = await settle(talk, state, order, {READ_ONLY: "off"})
+            return Outcome(detail=f"{order.instance.id} is the primary already", changed=changed)
+        changed = await settle(talk, state, order, {READ_ONLY: "off", SYNC: ""})
+        await talk.rows("select pg_promote(wait => false)")
+
+        async def promoted() -> bool:
+            (standby,) = await talk.row("select pg_is_in_recovery()")
+            return not standby
+
+        await until("promotion", promoted, order)
+        timeline, start = await talk.row(
+            "select ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int,"
+            " pg_current_wal_insert_lsn() - '0/0'"
+        )
+    return Outcome(
+        detail=f"{order.instance.id} is the primary on timeline {timeline}",
+        facts=(fact("received", state.position), fact("timeline", timeline), fact("position", start)),
+    )
+
+
+async def demote(order: Order) -> Outcome:
+    """A primary refuses writes; with `towards`, its source asks a sync standby for no acknowledgement any more."""
+    if order.towards:
+        return await release(order, order.towards[0])
+    async with acting(order.instance, order) as (talk, state):
+        if state.standby:
+            await settle(talk, state, order, {})
+            return Outcome(detail=f"{order.instance.id} is a standby and takes no writes", changed=False)
+        changed = await settle(talk, state, order, {READ_ONLY: "on"})
+        ended = await _end_clients(talk, order)
+        (position,) = await talk.row("select pg_current_wal_insert_lsn() - '0/0'")
+    return Outcome(
+        detail=f"{order.instance.id} takes no writes; {ended} sessions ended",
+        changed=changed or ended > 0,
+        facts=(fact("position", position), fact("sessions_ended", ended)),
+    )
+
+
+_CLIENTS = rf"""
+select pid from pg_stat_activity
+ where backend_type = 'client backend' and pid <> pg_backend_pid() and application_name !~ '^{SESSION}( \d+)?$'
+"""
+
+
+async def _end_clients(talk: Session, order: Order) -> int:
+    """End every session that began before the server became read-only; the ones after are read-only and may stay."""
+    pids = [pid for (pid,) in await talk.rows(_CLIENTS)]
+    if not pids:
+        return 0
+    await talk.rows("select pg_terminate_backend(p) from unnest(%s::int[]) p", (pids,))
+
+    async def gone() -> bool:
+        (left,) = await talk.row("select count(*) from pg_stat_activity where pid = any(%s)", (pids,))
+        return bool(left == 0)
+
+    await until("the end of its client sessions", gone, order)
+    return len(pids)
+
+
+async def release(order: Order, source: Instance) -> Outcome:
+    """The source waits for this standby's acknowledgement no more; commits that hang on it go on."""
+    centre = order.instance.centre
+    async with acting(source, order) as (talk, state):
+        names = SyncNames.parse(state.sync_names)
+        if "*" in names.names:
+            raise ActionFailed(
+                f"{source.id}: {SYNC} is `{state.sync_names}`, which names every standby",
+                hint="name the standbys one by one, by their centres",
+            )
+        changed = await settle(talk, state, order, {SYNC: _sync_text(state, names.without(centre))})
+    return Outcome(detail=f"{source.id} waits for {centre} no more", changed=changed)
+
+
+async def require(order: Order, source: Instance) -> Outcome:
+    """The source acknowledges nothing without this standby; it is asked for only once it streams, so that no write hangs."""
+    centre = order.instance.centre
+    async with acting(source, order) as (talk, state):
+        await until(f"streaming to {centre}", lambda: _sends(talk, centre, "streaming"), order)
+        names = SyncNames.parse(state.sync_names)
+        wanted = names if "*" in names.names else names.including(centre)
+        changed = await settle(talk, state, order, {SYNC: _sync_text(state, wanted)})
+        await until(f"{centre} as a sync standby", lambda: _sends(talk, centre, "streaming", sync=True), order)
+    return Outcome(detail=f"{source.id} waits for {centre}", changed=changed)
+
+
+def _sync_text(state: State, names: SyncNames) -> str:
+    """The setting's text, as it stands where it already says the same."""
+    return state.sync_names if SyncNames.parse(state.sync_names) == names else str(names)
+
+
+async def _sends(talk: Session, centre: str, state: str, *, sync: bool = False) -> bool:
+    rows = await talk.rows("select state, sync_state from pg_stat_replication where application_name = %s", (centre,))
+    return any(s == state and (not sync or how in ("sync", "quorum")) for s, how in rows)
+
+
+async def repoint(order: Order) -> Outcome:
+    """A standby receives from `towards[0]` from now on, or from nobody."""
+    if not order.towards:
+        return await _detach(order)
+    source = order.towards[0]
+    async with acting(order.instance, order) as (talk, state):
+        _refuse_primary(order, state)
+        await ensure_slot(order, source)
+        centre = order.instance.centre
+        changed = await settle(talk, state, order, {UPSTREAM: conninfo(source, centre), SLOT: centre})
+        await until(f"streaming from {source.id} (diverged? then rejoin it)", lambda: streams(talk), order)
+    dropped = await release_slots(order, source)
+    return Outcome(
+        detail=f"{order.instance.id} receives from {source.id}",
+        changed=changed,
+        facts=tuple(fact("slot_dropped", name) for name in dropped),
+    )
+
+
+async def _detach(order: Order) -> Outcome:
+    """Wait until nothing can come in any more, and note how far it came."""
+    async with acting(order.instance, order) as (talk, state):
+        _refuse_primary(order, state)
+        changed = await settle(talk, state, order, {UPSTREAM: ""})
+        await until("the end of its stream", lambda: _silent(talk), order)
+        now = await look(talk)
+    return Outcome(
+        detail=f"{order.instance.id} receives from nobody", changed=changed, facts=(fact("received", now.position),)
+    )
+
+
+async def _silent(talk: Session) -> bool:
+    """No receiver, twice in a row: the server's startup process may just be about to start one with the old setting."""
+    if (await look(talk)).receiver:
+        return False
+    await asyncio.sleep(POLL_S)
+    return not (await look(talk)).receiver
+
+
+async def streams(talk: Session) -> bool:
+    """A standby has a live stream that comes from where its settings say."""
+    rows = await talk.rows("select status, conninfo from pg_stat_wal_receiver")
+    if not rows or rows[0][0] != "streaming":
+        return False
+    wanted = (await look(talk)).conninfo
+    return _place(rows[0][1]) == _place(wanted)
+
+
+def _place(text: str) -> tuple[str, str]:
+    from psycopg.conninfo import conninfo_to_dict
+
+    words = conninfo_to_dict(text)
+    return str(words.get("host", "")), str(words.get("port", ""))
+
+
+def _refuse_primary(order: Order, state: State) -> None:
+    if not state.standby:
+        raise ActionFailed(
+            f"{order.instance.id} is a primary: it receives from nobody and cannot be repointed",
+            hint="rejoin makes a standby of it",
+        )
+
+
+async def ensure_slot(order: Order, source: Instance) -> None:
+    """The source keeps its log for this standby; a slot that was lost is made anew."""
+    name = order.instance.centre
+    if not re.fullmatch(r"[a-z0-9_]{1,63}", name):
+        raise ActionFailed(f"centre {name!r} cannot name a replication slot", hint="use a-z, 0-9 and _")
+    async with acting(source, order) as (talk, _):
+        rows = await talk.rows("select wal_status from pg_replication_slots where slot_name = %s", (name,))
+        if rows and rows[0][0] == "lost":
+            await talk.rows("select pg_drop_replication_slot(%s)", (name,))
+            rows = []
+        if not rows:
+            await talk.rows("select pg_create_physical_replication_slot(%s, true)", (name,))
+
+
+async def release_slots(order: Order, source: Instance) -> list[str]:
+    """Let this standby's slots at other instances go: unused, they would keep the log back until the disk is full.
+
+    Best effort, each within a second: an instance that is down keeps its slot until it rejoins.
+    """
+    others = [i for i in order.service.instances if i.id not in (source.id, order.instance.id)]
+    done = await asyncio.gather(*(drop_idle(order, other, (order.instance.centre,)) for other in others))
+    return [name for names in done for name in names]
+
+
+async def drop_idle(order: Order, holder: Instance, names: tuple[str, ...]) -> list[str]:
+    """Drop slots that nobody uses now; `holder/name` of those that were dropped."""
+    dropped = []
+    with contextlib.suppress(ActionFailed):
+        async with acting(holder, order, min(_SIDE_S, order.within_s)) as (talk, _):
+            rows = await talk.rows(
+                "select slot_name from pg_replication_slots where not active and slot_type = 'physical'"
+                " and slot_name = any(%s)",
+                (list(names),),
+            )
+            for (name,) in rows:
+                await talk.rows("select pg_drop_replication_slot(%s)", (name,))
+                dropped.append(f"{holder.id}/{name}")
+    return dropped

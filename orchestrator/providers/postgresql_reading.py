@@ -1,0 +1,237 @@
+"""One look at one PostgreSQL server: two round trips, and everything that a server can tell of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from orchestrator.model.observation import Downstream, Reach, Reading
+from orchestrator.model.topology import Instance, Role, Service, Setting
+from orchestrator.providers.base import ActionFailed
+from orchestrator.providers.postgresql_sql import Session, SyncNames, Unreached, centre_of_conninfo, session, split_address
+
+MATCHED = (
+    "block_size",
+    "data_checksums",
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+    "server_encoding",
+    "synchronous_commit",
+    "wal_level",
+    "wal_log_hints",
+    "wal_segment_size",
+)
+"""Settings that a standby must have as its primary, beside `version` and `system_identifier`."""
+_RECHECK_S = 0.02
+"""A standby that had not replayed all is asked again after this time, which tells a lag of milliseconds from a long one."""
+
+_CLOCK = "select extract(epoch from clock_timestamp())::float8"
+_REPLAYED = "select pg_last_wal_replay_lsn() - '0/0'"
+_LOOK = """
+with receiver as (select * from pg_stat_wal_receiver limit 1),
+     here as (select pg_is_in_recovery() as standby),
+     log as (select case when standby then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                         else pg_current_wal_lsn() end as lsn from here)
+select json_build_object(
+  'standby', standby,
+  'read_only', current_setting('default_transaction_read_only')::bool,
+  'epoch', current_setting('drctl.epoch', true),
+  'timeline', case when standby
+      then coalesce((select received_tli from receiver where status = 'streaming'),
+                    (select greatest(min_recovery_end_timeline, (select timeline_id from pg_control_checkpoint()))
+                       from pg_control_recovery()))
+      else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end,
+  'position', (select lsn - '0/0' from log),
+  'replayed', case when standby then pg_last_wal_replay_lsn() - '0/0' end,
+  'replayed_age_s', case when standby
+      then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end,
+  'conninfo', current_setting('primary_conninfo'),
+  'streaming', exists (select from receiver where status = 'streaming'),
+  'heard_s', (select extract(epoch from clock_timestamp() - last_msg_receipt_time) from receiver),
+  'ping_s', extract(epoch from current_setting('wal_receiver_timeout')::interval),
+  'sync_names', current_setting('synchronous_standby_names'),
+  'sync_commit', current_setting('synchronous_commit'),
+  'downstreams', (select coalesce(json_agg(json_build_object(
+      'centre', application_name, 'sync', sync_state in ('sync', 'quorum') and state = 'streaming',
+      'streaming', state = 'streaming', 'position', flush_lsn - '0/0',
+      'flush_lag_s', extract(epoch from flush_lag)) order by (state = 'streaming')::int, flush_lsn nulls first), '[]')
+      from pg_stat_replication),
+  'retained', (select max((select lsn from log) - restart_lsn) from pg_replication_slots),
+  'limit_mb', (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'),
+  'lost', (select coalesce(json_agg(slot_name order by slot_name), '[]') from pg_replication_slots
+            where wal_status in ('lost', 'unreserved')),
+  'system', (select system_identifier::text from pg_control_system()),
+  'version', current_setting('server_version'),
+  'settings', (select json_object_agg(name, setting) from pg_settings where name = any(%s)))::text
+from here
+"""
+
+class _Copy(msgspec.Struct, frozen=True):
+    centre: str
+    sync: bool
+    streaming: bool
+    position: int | None
+    flush_lag_s: float | None
+
+
+class _Look(msgspec.Struct, frozen=True):
+    """The answer of `_LOOK`."""
+
+    standby: bool
+    read_only: bool
+    epoch: str | None
+    timeline: int | None
+    position: int | None
+    replayed: int | None
+    replayed_age_s: float | None
+    conninfo: str
+    streaming: bool
+    heard_s: float | None
+    ping_s: float
+    sync_names: str
+    sync_commit: str
+    downstreams: tuple[_Copy, ...]
+    retained: int | None
+    limit_mb: int
+    lost: tuple[str, ...]
+    system: str
+    version: str
+    settings: Mapping[str, str]
+
+
+async def read(service: Service, instance: Instance, within_s: float) -> Reading:
+    """One look, bounded by `within_s` seconds; never raises for a bad world."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(within_s + 0.5), session(instance, within_s) as talk:
+            reading = await _look(talk, service, instance)
+    except Unreached as e:
+        return _without(instance, began, e.reach, e.error, barred=e.barred)
+    except TimeoutError:
+        return _without(instance, began, Reach.SILENT, f"no answer within {within_s:g} s")
+    except (ActionFailed, msgspec.MsgspecError) as e:
+        return _without(instance, began, Reach.UNKNOWN, str(e))
+    return msgspec.structs.replace(reading, took_s=time.monotonic() - began)
+
+
+def _without(instance: Instance, began: float, reach: Reach, error: str, *, barred: bool | None = None) -> Reading:
+    took_s = time.monotonic() - began
+    return Reading(instance=instance.id, reach=reach, took_s=took_s, error=error, barred=barred)
+
+
+async def _look(talk: Session, service: Service, instance: Instance) -> Reading:
+    sent = time.time()
+    (clock,) = await talk.row(_CLOCK)
+    offset_s = clock - (sent + time.time()) / 2
+    (text,) = await talk.row(_LOOK, (list(MATCHED),))
+    look = msgspec.json.decode(text, type=_Look)
+    free, total = await _disk(talk, instance)
+    return Reading(
+        instance=instance.id,
+        reach=Reach.ANSWERED,
+        took_s=0.0,
+        role=Role.STANDBY if look.standby else Role.PRIMARY,
+        writable=not look.standby and not look.read_only,
+        epoch=int(look.epoch or 0),
+        timeline=look.timeline,
+        position=look.position,
+        replayed=look.replayed,
+        lag_s=await _lag(talk, look) if look.standby else None,
+        upstream=centre_of_conninfo(look.conninfo, service, instance.centre) if look.standby else "",
+        receiving=look.streaming if look.standby else None,
+        downstreams=_downstreams(look, service),
+        sync_required=None if look.standby else required(look.sync_names, look.sync_commit, service, instance),
+        clock_offset_s=offset_s,
+        disk_free_bytes=free,
+        disk_total_bytes=total,
+        wal_retained_bytes=look.retained,
+        wal_limit_bytes=look.limit_mb << 20 if look.limit_mb >= 0 else None,
+        slots_lost=look.lost,
+        last_heard_s=look.heard_s,
+        settings=_settings(look),
+    )
+
+
+def _downstreams(look: _Look, service: Service) -> tuple[Downstream, ...]:
+    """One for each centre of the service; of two connections of one standby the live one, further ahead, counts."""
+    known = {i.centre for i in service.instances}
+    latest = {c.centre: c for c in look.downstreams if c.centre in known}
+    return tuple(
+        Downstream(centre=c.centre, sync=c.sync, streaming=c.streaming, position=c.position, flush_lag_s=c.flush_lag_s)
+        for c in latest.values()
+    )
+
+
+def required(names: str, commit: str, service: Service, instance: Instance) -> tuple[str, ...]:
+    """Centres of which any may be asked for an acknowledgement; none where commits do not wait for a standby at all.
+
+    `*` means every other centre of the service.
+    """
+    if commit in ("off", "local"):
+        return ()
+    listed = SyncNames.parse(names).names
+    others = tuple(i.centre for i in service.instances if i.centre != instance.centre)
+    return others if "*" in listed else listed
+
+
+async def _lag(talk: Session, look: _Look) -> float | None:
+    """Seconds that reads at a standby are behind.
+
+    0 where it streams and has replayed all that it received. A stream that gave no sign of life for longer than the
+    receiver waits before it asks for one (half of wal_receiver_timeout) counts as cut: then from the last message.
+    An idle primary's last transaction may be old, so one that had not replayed all is looked at twice.
+    """
+    if look.position is None or look.replayed is None:
+        return look.replayed_age_s
+    if look.replayed >= look.position:
+        dead_s = look.ping_s / 2 + 1 if look.ping_s else float("inf")
+        if look.streaming and (look.heard_s is None or look.heard_s <= dead_s):
+            return 0.0
+        return look.heard_s if look.heard_s is not None else look.replayed_age_s
+    began = time.monotonic()
+    await asyncio.sleep(_RECHECK_S)
+    (replayed,) = await talk.row(_REPLAYED)
+    if look.streaming and replayed >= look.position:
+        return time.monotonic() - began
+    return look.replayed_age_s
+
+
+def _settings(look: _Look) -> tuple[Setting, ...]:
+    told = {"version": look.version, "system_identifier": look.system, **dict(sorted(look.settings.items()))}
+    return tuple(Setting(name=name, value=value) for name, value in told.items())
+
+
+async def _disk(talk: Session, instance: Instance) -> tuple[int | None, int | None]:
+    """Free and total bytes of the data folder's file system.
+
+    SQL has no function for it, and `COPY FROM PROGRAM` needs a table to copy into, which a standby cannot have. So: the
+    file system itself where the server runs on this machine, else the operator's own `disk_query` (for example over a
+    file_fdw foreign table on `df`, which a standby can read), else unknown.
+    """
+    if query := instance.param("disk_query"):
+        try:
+            free, total = await talk.row(query)
+        except (ActionFailed, IndexError, ValueError):
+            return None, None
+        return int(free), int(total)
+    host, _ = split_address(instance.address)
+    pgdata = instance.param("pgdata")
+    if not pgdata or not (host == "localhost" or host.startswith("127.") or host == "::1"):
+        return None, None
+    return await asyncio.to_thread(_room, pgdata)
+
+
+def _room(folder: str) -> tuple[int | None, int | None]:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None, None
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

@@ -1,0 +1,194 @@
+"""The SQL that reads rows of PostgreSQL for verification. Builds statements; runs none.
+
+Rows are addressed by ctid: a physical copy holds every row version at the same place, so spans of pages compare without
+any key, without an index (which might itself be wrong) and at the speed of a sequential read.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from orchestrator.model.rows import Address, Column, Form, Table
+
+CATALOGUE = """
+SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
+       coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::bigint, c.reltuples::bigint, {mark},
+       coalesce((SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
+                 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                   AND a.attgenerated <> 'v'), '[]'::json),
+       coalesce((SELECT (SELECT json_agg(a.attname ORDER BY k.place)
+                         FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k(number, place)
+                         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+                         WHERE k.place <= i.indnkeyatts)
+                 FROM pg_index i
+                 WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+                   AND i.indpred IS NULL AND i.indexprs IS NULL
+                   AND NOT EXISTS (SELECT FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k(number, place)
+                                   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+                                   WHERE k.place <= i.indnkeyatts AND NOT a.attnotnull)
+                 ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1), '[]'::json)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = 'pg_largeobject'::regclass
+   OR (c.relkind IN ('r', 'm', 'f') AND c.relpersistence <> 't'
+       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)')
+ORDER BY 1, 2
+"""
+MARK = """
+md5(concat_ws('|', c.oid, pg_relation_filenode(c.oid), c.relpersistence, c.relkind, c.relname, c.relnamespace,
+  (SELECT string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped, a.attgenerated), ','
+                     ORDER BY a.attnum)
+   FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)))
+"""
+"""Changes with ALTER (columns), TRUNCATE and every rewrite; the file's number is read past any snapshot."""
+
+SEQUENCES = """
+SELECT n.nspname, c.relname, pg_sequence_last_value(c.oid), s.seqincrement, s.seqcache, s.seqcycle
+FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpersistence = 'p' ORDER BY 1, 2
+"""
+STANDING = """
+SELECT r.standby, NOT r.standby AND current_setting('default_transaction_read_only') = 'off',
+       current_setting('server_version_num')::int / 10000, (SELECT system_identifier::text FROM pg_control_system()),
+       CASE WHEN r.standby THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'),
+                                         nullif((SELECT min_recovery_end_timeline FROM pg_control_recovery()), 0))
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+       CASE WHEN r.standby THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+            ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn,
+       CASE WHEN r.standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn,
+       EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+FROM (SELECT pg_is_in_recovery() AS standby) r
+"""
+
+
+def catalogue() -> sql.Composed:
+    """Every relation with rows of users."""
+    return sql.SQL(CATALOGUE).format(mark=sql.SQL(MARK))
+
+
+def mark_of(table: Table) -> sql.Composed:
+    """The mark of one table, as of now."""
+    where = " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}"
+    return sql.SQL("SELECT " + MARK + where).format(sql.Literal(table.schema), sql.Literal(table.name))
+
+
+def relation(table: Table) -> sql.Composed:
+    """The table without what inherits from it."""
+    return sql.SQL("ONLY {}.{}").format(sql.Identifier(table.schema), sql.Identifier(table.name))
+
+
+def digest(table: Table, form: Form, live: bool) -> sql.Composed:
+    """Count, sum and position of a span; the position is taken after the rows' snapshot."""
+    position = sql.SQL(
+        "CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_current_wal_insert_lsn() - '0/0'::pg_lsn END" if live else "0"
+    )
+    return sql.SQL(
+        "SELECT count(*), coalesce(sum({print}), 0), {position} FROM {table} t "
+        "WHERE t.ctid >= %s::tid AND t.ctid < %s::tid"
+    ).format(print=fingerprint(table.columns, form), position=position, table=relation(table))
+
+
+def buckets(table: Table, form: Form) -> sql.Composed:
+    """Count and sum of a span by bucket."""
+    return sql.SQL(
+        "SELECT b & %s, count(*), sum(p) FROM (SELECT {bucket} AS b, {print} AS p FROM {table} t "
+        "WHERE t.ctid >= %s::tid AND t.ctid < %s::tid OFFSET 0) x GROUP BY 1"
+    ).format(bucket=bucket(table, form), print=fingerprint(table.columns, form), table=relation(table))
+
+
+def prints(table: Table, form: Form) -> sql.Composed:
+    """Every row of a span whose bucket is among those given."""
+    return sql.SQL(
+        "SELECT t.ctid::text, {key}, {version}, {print} FROM {table} t WHERE t.ctid >= %s::tid AND t.ctid < %s::tid "
+        "AND (%s = 1 OR ({bucket} & %s) = ANY(%s::bigint[]))"
+    ).format(
+        key=key_text(table),
+        version=VERSION,
+        print=fingerprint(table.columns, form),
+        bucket=bucket(table, form),
+        table=relation(table),
+    )
+
+
+def rows(table: Table, form: Form, by: Address, show: bool) -> sql.Composed:
+    """Rows by place or key, with a hash (and the text, if asked) of every column."""
+    texts = [text_of(column) for column in table.columns]
+    hashes = [sql.SQL('hashtextextended({} COLLATE "C", 0)').format(text) for text in texts]
+    shown = sql.SQL("ARRAY[{}]::text[]").format(sql.SQL(", ").join(texts)) if show else sql.SQL("NULL::text[]")
+    return sql.SQL(
+        "SELECT asked.id, t.ctid::text, {key}, {version}, {print}, ARRAY[{hashes}]::bigint[], {shown} "
+        "FROM unnest(%s::text[]) AS asked(id) JOIN {table} t ON {match}"
+    ).format(
+        key=key_text(table),
+        version=VERSION,
+        print=fingerprint(table.columns, form),
+        hashes=sql.SQL(", ").join(hashes),
+        shown=shown,
+        table=relation(table),
+        match=sql.SQL("t.ctid = asked.id::tid") if by is Address.PLACE else key_match(table),
+    )
+
+
+VERSION = sql.SQL("t.ctid::text || '/' || t.xmin::text")
+
+
+def fingerprint(columns: tuple[Column, ...], form: Form) -> sql.Composable:
+    """64-bit hash of some columns of a row."""
+    if not columns:
+        return sql.SQL("0::bigint")
+    if form is Form.RECORD:
+        return sql.SQL("hash_record_extended(ROW({}), 0)").format(sql.SQL(", ").join(map(hashable, columns)))
+    texts = sql.SQL(", ").join(map(text_of, columns))
+    return sql.SQL('hashtextextended(ROW({})::text COLLATE "C", 0)').format(texts)
+
+
+def hashable(column: Column) -> sql.Composable:
+    """The column, or its text where its type has no hash."""
+    return field(column) if column.hashable else text_of(column)
+
+
+def field(column: Column) -> sql.Composable:
+    """The column of the row at hand."""
+    return sql.SQL("t.{}").format(sql.Identifier(column.name))
+
+
+def text_of(column: Column) -> sql.Composable:
+    """The column's text; equal numbers have equal texts (1.0 and 1.00)."""
+    inner = (
+        sql.SQL("trim_scale({})")
+        if column.type.split("(")[0] == "numeric" and "[" not in column.type
+        else sql.SQL("{}")
+    )
+    return sql.SQL("{}::text").format(inner.format(field(column)))
+
+
+def key_columns(table: Table) -> tuple[Column, ...]:
+    """The columns of the table's key, in its order."""
+    by_name = {column.name: column for column in table.columns}
+    return tuple(by_name[name] for name in table.key)
+
+
+def bucket(table: Table, form: Form) -> sql.Composable:
+    """Hash that spreads rows over buckets: of the key, or of the whole row."""
+    return fingerprint(key_columns(table) or table.columns, form)
+
+
+def key_text(table: Table) -> sql.Composable:
+    """The key as a JSON array of texts; empty where there is none."""
+    if not table.key:
+        return sql.SQL("''")
+    texts = sql.SQL(", ").join(map(text_of, key_columns(table)))
+    return sql.SQL("json_build_array({})::text").format(texts)
+
+
+def key_match(table: Table) -> sql.Composable:
+    """Equality of the row's key and the one asked for, in the key's own types so that its index serves."""
+    parts = [
+        sql.SQL("{} = (asked.id::json->>{})::{}").format(field(column), sql.Literal(number), sql.SQL(column.type))
+        for number, column in enumerate(key_columns(table))
+    ]
+    return sql.SQL(" AND ").join(parts)
+
+
+def lock(tables: tuple[Table, ...]) -> sql.Composed:
+    """Wait for the writers of tables to end, and let no new one begin."""
+    return sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(map(relation, tables)))

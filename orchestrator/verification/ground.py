@@ -1,0 +1,122 @@
+"""The common ground on which copies are compared while the database is written to.
+
+- A *cut*: writers of the tables are held, the primary takes its snapshot and notes its position, every replica takes
+  its own as soon as it has replayed that position, and the writers go on. All snapshots show the same moment.
+- *Live*: nobody is held. Every read of the primary carries a position, a replica is read once it has passed it, and
+  what differs is read again (see `settle`).
+
+Both are exact; a cut costs writers the lag plus some milliseconds, live costs repeated reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from orchestrator.model.proof import Method
+from orchestrator.model.rows import RowsUnreadable, Table
+from orchestrator.verification.positions import Follower
+from orchestrator.verification.source import Hold, RowSource, RowView
+
+LOCK_WAIT_S = 0.3
+"""Bound of the wait for writers; below PostgreSQL's deadlock_timeout, so that no application is made to fail by it."""
+LOCK_TRIES = 3
+LAG_LIMIT_S = 0.5
+"""Above this lag writers are not held for a replica."""
+HOLD_SPARE_S = 0.25
+
+
+@dataclass
+class Ground:
+    """The primary's view and those of the replicas that stand on the same ground."""
+
+    method: Method
+    primary: RowView
+    followers: Mapping[str, Follower]
+    views: dict[str, RowView] = field(default_factory=dict)
+    position: int = 0
+    held_s: float = 0.0
+
+    @property
+    def frozen(self) -> bool:
+        """Every view shows one moment and stays there."""
+        return self.method is Method.CUT
+
+    async def pass_by(self, instance: str, position: int) -> None:
+        """Live: wait until the replica has replayed what the primary was read at.
+
+        Raises:
+            RowsUnreadable: it did not within its bound.
+        """
+        if not self.frozen:
+            await self.followers[instance].reach(position)
+
+    async def position_now(self, instance: str) -> int:
+        """Live: a position at or after everything read at the primary so far; 0 on a cut."""
+        return 0 if self.frozen else await self.followers[instance].primary.mark()
+
+    async def close(self) -> None:
+        """End every view."""
+        for view in (self.primary, *self.views.values()):
+            await view.close()
+
+
+async def live(database: str, primary: RowSource, followers: Mapping[str, Follower]) -> Ground:
+    """A ground without locks. A replica whose view cannot be opened is left out."""
+    ground = Ground(Method.RECHECK, await primary.view(database), followers)
+    await _open(database, ground)
+    return ground
+
+
+async def cut(
+    database: str, primary: RowSource, followers: Mapping[str, Follower], tables: Sequence[Table], hold_s: float
+) -> Ground:
+    """A consistent cut through the primary and as many of the replicas as reach it while writers are held.
+
+    Writers wait at most LOCK_WAIT_S + `hold_s` seconds, a bound that the primary itself keeps.
+
+    Raises:
+        RowsUnreadable: writers could not be held (LOCKED, DENIED), or the primary let them go before the cut was taken.
+    """
+    ground = Ground(Method.CUT, await primary.view(database), followers)
+    try:
+        await _open(database, ground)
+        hold = await _hold(database, primary, tables, hold_s)
+        try:
+            await ground.primary.freeze()
+            ground.position = await primary.mark()
+            await asyncio.gather(*(_join(ground, name, hold_s) for name in list(ground.views)))
+        finally:
+            ground.held_s = await hold.release()
+    except BaseException:
+        await ground.close()
+        raise
+    return ground
+
+
+async def _open(database: str, ground: Ground) -> None:
+    for name, follower in ground.followers.items():
+        with suppress(RowsUnreadable):
+            ground.views[name] = await follower.replica.view(database)
+
+
+async def _hold(database: str, primary: RowSource, tables: Sequence[Table], hold_s: float) -> Hold:
+    for remaining in reversed(range(LOCK_TRIES)):
+        try:
+            return await primary.hold(database, tuple(tables), LOCK_WAIT_S, hold_s)
+        except RowsUnreadable as error:
+            if not remaining or error.trouble.value not in {"locked", "late"}:
+                raise
+            await asyncio.sleep(LOCK_WAIT_S)
+    raise AssertionError("the last try returns or raises")
+
+
+async def _join(ground: Ground, name: str, hold_s: float) -> None:
+    """Freeze one replica at the cut; one that is too slow leaves the ground."""
+    try:
+        await ground.followers[name].reach(ground.position, hold_s * 0.8)
+        await ground.views[name].freeze()
+    except RowsUnreadable:
+        await ground.views.pop(name).close()

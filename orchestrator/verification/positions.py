@@ -1,0 +1,125 @@
+"""Does a replica hold, and show, what the primary had at one moment? The log is the only clock that both share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from orchestrator.model.observation import Verdict
+from orchestrator.model.proof import NOTHING, PositionProof
+from orchestrator.model.rows import RowsUnreadable, Standing, Trouble
+from orchestrator.model.topology import Text
+from orchestrator.verification.result import explain
+from orchestrator.verification.source import RowSource
+
+LOOK_EVERY_S = 0.002
+NUDGE_EVERY_S = 0.05
+"""A position inside a log page that nothing flushes is never sent; after this long the primary is asked to."""
+
+
+class Follower:
+    """A replica beside the primary that it follows."""
+
+    def __init__(self, primary: RowSource, replica: RowSource, within_s: float) -> None:
+        self.primary = primary
+        self.replica = replica
+        self.within_s = within_s
+        self.replayed = 0
+        """The highest position that it is known to have replayed."""
+
+    async def reach(self, position: int, within_s: float | None = None) -> float:
+        """Wait until reads at the replica see `position`; the seconds it took.
+
+        Raises:
+            RowsUnreadable: not within the bound (LATE), or one of the two cannot be read.
+        """
+        if self.replayed >= position:
+            return 0.0
+        begun = time.monotonic()
+        bound_s = self.within_s if within_s is None else within_s
+        nudged = begun
+        while not await self._has(position):
+            now = time.monotonic()
+            if now - begun > bound_s:
+                behind = position - self.replayed
+                message = f"is still {behind} bytes of log behind after {bound_s:g} s"
+                raise RowsUnreadable(Trouble.LATE, self.replica.instance, message)
+            if now - nudged > NUDGE_EVERY_S:
+                await self.primary.mark()
+                nudged = now
+            await asyncio.sleep(LOOK_EVERY_S)
+        return time.monotonic() - begun
+
+    async def _has(self, position: int) -> bool:
+        received, self.replayed = await self.replica.reached()
+        if not received:
+            raise RowsUnreadable(Trouble.OTHER, self.replica.instance, "is no longer a standby")
+        return self.replayed >= position
+
+
+async def inclusion(primary: RowSource, replica: RowSource, within_s: float) -> PositionProof:
+    """Take a fresh position of the primary and time until the replica has flushed and replayed it.
+
+    PASS only if both came within `within_s` seconds on the same timeline of the same lineage; FAIL if the replica
+    answered all the time and did not get there; UNKNOWN if it could not be told. A replica that reports positions it
+    does not hold is left to the canary row and the content.
+    """
+    target = 0
+    try:
+        before = await primary.standing(within_s)
+        target = await primary.mark()
+        seen = await _watch(replica, target, within_s)
+        ours, theirs = await asyncio.gather(primary.standing(within_s), replica.standing(within_s))
+    except RowsUnreadable as error:
+        return PositionProof(verdict=Verdict.UNKNOWN, target=target, reason=explain(error))
+    wrong = _not_comparable(before, ours, theirs)
+    if wrong is not None:
+        return PositionProof(verdict=Verdict.FAIL, target=target, reason=wrong)
+    return seen
+
+
+async def _watch(replica: RowSource, target: int, within_s: float) -> PositionProof:
+    begun = time.monotonic()
+    received_s: float | None = None
+    while True:
+        received, replayed = await replica.reached()
+        passed_s = time.monotonic() - begun
+        if received >= target and received_s is None:
+            received_s = passed_s
+        there = replayed >= target
+        if there or passed_s > within_s:
+            return PositionProof(
+                verdict=Verdict.PASS if there else Verdict.FAIL,
+                target=target,
+                received=received,
+                replayed=replayed,
+                received_s=received_s,
+                replayed_s=passed_s if there else None,
+                reason=NOTHING if there else _behind(target, received, replayed, within_s),
+            )
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _behind(target: int, received: int, replayed: int, within_s: float) -> Text:
+    if not received:
+        return Text(en="it is not a standby", zh="该实例不是备库")
+    lacks, hidden = max(0, target - received), max(0, target - replayed)
+    return Text(
+        en=f"after {within_s:g} s it lacks {lacks} bytes of log and does not show {hidden} bytes",
+        zh=f"{within_s:g} 秒后仍缺 {lacks} 字节日志，{hidden} 字节尚不可见",
+    )
+
+
+def _not_comparable(before: Standing, primary: Standing, replica: Standing) -> Text | None:
+    if not (before.primary and primary.primary):
+        return Text(en=f"{primary.instance} is not a primary", zh=f"{primary.instance} 不是主库")
+    if replica.primary:
+        return Text(en="it is not a standby: it is a primary itself", zh="该实例不是备库，自身为主库")
+    if replica.lineage != primary.lineage:
+        return Text(en="it is a copy of another database cluster", zh="它是另一数据库集群的副本")
+    if None not in (replica.timeline, primary.timeline) and replica.timeline != primary.timeline:
+        return Text(
+            en=f"it follows timeline {replica.timeline}, the primary is on {primary.timeline}: not comparable",
+            zh=f"其时间线为 {replica.timeline}，主库为 {primary.timeline}：位点不可比较",
+        )
+    return None

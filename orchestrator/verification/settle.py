@@ -1,0 +1,145 @@
+"""Tells a real difference from a row that was merely changed between two reads, without a lock.
+
+A round reads a row at the primary (`before`), waits until the replica has replayed that position, reads it there, and
+reads it at the primary again (`after`). Every change has made a new version, and versions are the same at a physical
+copy, so:
+
+- the replica shows what the primary showed in this round, or both show nothing: they agree;
+- the same version with another content: a difference;
+- `before` and `after` are the same and not nothing, and the replica shows something else: a difference, since the
+  primary showed nothing else in all that time;
+- the replica shows what it showed in an earlier round, and `before` of this round is something else: a difference,
+  since in the true history that version was then long gone, or never was;
+- else the row was changed meanwhile, and another round looks again, with more reads of both so that a row which changes
+  all the time is caught in the same version. After the last round it is said to be undecided.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from orchestrator.model.rows import Address, Row
+from orchestrator.verification.result import Pair, pair_rows
+from orchestrator.verification.spans import Job
+
+BURSTS = (1, 1, 2, 4, 8, 16, 16, 16)
+"""Reads of each side in each round."""
+
+Look = frozenset[tuple[str, int]]
+"""Versions and prints of what is shown for one place or key; mostly one, empty for nothing."""
+
+
+class Ruling(Enum):
+    """What a round makes of one row."""
+
+    AGREED = auto()
+    AGREED_GONE = auto()
+    """Both show nothing: what was there may be elsewhere by now."""
+    DIFFERENT = auto()
+    OPEN = auto()
+
+
+@dataclass
+class Settled:
+    """What came of suspects."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+    rounds: int = 0
+    position: int = 0
+
+
+@dataclass
+class _Shown:
+    """Rows by the id that they were asked by, for each read."""
+
+    reads: list[dict[str, list[Row]]] = field(default_factory=list)
+
+    def looks(self, name: str) -> list[Look]:
+        return [look(read.get(name, [])) for read in self.reads]
+
+    def rows(self, name: str, seen: Look) -> list[Row]:
+        """The rows of the last read that showed `seen`."""
+        return next((r.get(name, []) for r in reversed(self.reads) if look(r.get(name, [])) == seen), [])
+
+
+def look(rows: Iterable[Row]) -> Look:
+    """What is shown, without content."""
+    return frozenset((row.version, row.print) for row in rows)
+
+
+async def settle(job: Job, replica: str, by: Address, ids: Iterable[str]) -> Settled:
+    """Read suspects again until each is agreed upon, different, or undecided.
+
+    Raises:
+        RowsUnreadable: one of the copies could not be read.
+    """
+    result = Settled(undecided=sorted(set(ids)))
+    earlier: defaultdict[str, set[Look]] = defaultdict(set)
+    for burst in BURSTS:
+        if not result.undecided:
+            break
+        result.rounds += 1
+        await _round(job, replica, by, burst, result, earlier)
+    return result
+
+
+async def _round(
+    job: Job, replica: str, by: Address, burst: int, result: Settled, earlier: dict[str, set[Look]]
+) -> None:
+    ids, ground = tuple(result.undecided), job.ground
+    primary, theirs = _Shown(), _Shown()
+    await _read(job, ground.primary, by, ids, primary, 1)
+    result.position = await ground.position_now(replica)
+    await _read(job, ground.primary, by, ids, primary, burst - 1)
+    await ground.pass_by(replica, result.position)
+    await _read(job, ground.views[replica], by, ids, theirs, burst)
+    await _read(job, ground.primary, by, ids, primary, 1)
+    result.undecided = []
+    for name in ids:
+        seen, shown = primary.looks(name), theirs.looks(name)
+        ruling, (left, right) = rule(seen, shown, earlier[name])
+        earlier[name] |= set(shown)
+        if ruling is Ruling.DIFFERENT:
+            result.pairs += pair_rows(primary.rows(name, left), theirs.rows(name, right))
+        elif ruling is Ruling.AGREED_GONE:
+            result.gone.append(name)
+        elif ruling is Ruling.OPEN:
+            result.undecided.append(name)
+
+
+async def _read(job: Job, view: object, by: Address, ids: tuple[str, ...], into: _Shown, times: int) -> None:
+    for _ in range(times):
+        read: dict[str, list[Row]] = {}
+        for row in await view.rows(job.table, job.form, by, ids, job.show):  # type: ignore[attr-defined]
+            read.setdefault(row.asked, []).append(row)
+        into.reads.append(read)
+
+
+def rule(primary: list[Look], replica: list[Look], earlier: set[Look]) -> tuple[Ruling, tuple[Look, Look]]:
+    """Judge one row by the reads of one round (`primary` ends with the read after the replica's)."""
+    before, after, last = primary[0], primary[-1], replica[-1]
+    for shown in replica:
+        if shown and shown in primary:
+            return Ruling.AGREED, (shown, shown)
+        twisted = next((p for p in primary if contradicts(p, shown)), None)
+        if twisted is not None:
+            return Ruling.DIFFERENT, (twisted, shown)
+    if not last and not before:
+        return Ruling.AGREED_GONE, (before, last)
+    if before and before == after:
+        return Ruling.DIFFERENT, (before, last)
+    stuck = next((shown for shown in replica if shown and shown in earlier and shown != before), None)
+    if stuck is not None:
+        return Ruling.DIFFERENT, (before, stuck)
+    return Ruling.OPEN, (before, last)
+
+
+def contradicts(ours: Look, theirs: Look) -> bool:
+    """Whether one version has two contents."""
+    prints: Mapping[str, int] = dict(ours)
+    return any(version in prints and prints[version] != print_ for version, print_ in theirs)
