@@ -84,6 +84,7 @@ def open_context(settings: Settings) -> Context:
     from orchestrator.providers.http_app import HttpApp
     from orchestrator.providers.playbook import Playbooks
     from orchestrator.providers.postgresql import PostgreSQL
+    from orchestrator.providers.postgresql_canary import canary_rows
     from orchestrator.providers.postgresql_rows import PostgresRows
     from orchestrator.providers.recording import Recording
     from orchestrator.workflow import Context
@@ -96,6 +97,7 @@ def open_context(settings: Settings) -> Context:
         topology=topology,
         topology_sha256=hashlib.sha256(msgspec.json.encode(topology, order="deterministic")).hexdigest(),
         estate=folder,
+        runbooks=ROOT / "runbooks",
         home=settings.home,
         lab_dir=settings.lab_dir,
         state=settings.state,
@@ -104,6 +106,7 @@ def open_context(settings: Settings) -> Context:
         actors=providers,
         recorders={name: Recording(provider.kind) for name, provider in providers.items()},
         rows=lambda instance: PostgresRows(topology.service_by_id[instance.service], instance),
+        canary_rows=canary_rows,
         injector=LabInjector(settings.lab_dir) if topology.lab else None,
     )
 

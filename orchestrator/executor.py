@@ -7,7 +7,7 @@ What a failure means (docs/adr/0002-effect-journal.md):
 - else the system is undone in reverse. In a failover the other systems go on (one broken system of 130 must not hold
   back the others in a disaster); in every other scenario nothing new is begun and everything is undone.
 
-Knows no durable-execution library and no provider. Leaves out: one step's inside (stepper), who owns the run (runstore).
+Knows no durable-execution library and no provider. Leaves out: one step's inside (stepper), who owns a run (runstore).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from orchestrator.errors import DrctlError, Interrupted, PartialState, Refused, RolledBack, Tampered
-from orchestrator.history import UNTOUCHING, History
+from orchestrator.errors import DrctlError, Findings, Interrupted, PartialState, Refused, RolledBack, Tampered
+from orchestrator.history import History
 from orchestrator.model.plan import Mode, Plan, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
@@ -76,9 +76,7 @@ async def execute(plan: Plan, run: Run, ports: Ports, durable: Durable | None = 
 
 
 def verdict_of(run: str, state: RunState, missing: Sequence[str]) -> DrctlError | None:
-    """The error that tells an operator how a run ended; None for DONE. DEGRADED is a finding, not an error class here."""
-    from orchestrator.errors import Findings
-
+    """The error that tells an operator how a run ended; None for DONE."""
     what = "; ".join(missing)
     show = f"`drctl runs show {run}` has the details"
     if state is RunState.DEGRADED:
@@ -108,7 +106,7 @@ class _Engine:
         self._stepper = Stepper(site, ports, self._log)
         self._ended: dict[str, asyncio.Future[bool]] = {}
         self._paused = False
-        self._fatal: BaseException | None = None
+        self._fatal: Exception | None = None
 
     async def run(self) -> RunState:
         await self._open()
@@ -169,9 +167,7 @@ class _Engine:
                 self._hold_against_journal(step, outcome)
             elif not self._paused and not self._fatal:
                 self._skip(step)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
+        except Exception as error:
             self._fatal = self._fatal or error
         finally:
             if not ended.done():
@@ -343,6 +339,3 @@ def _outcome(history: History, step: Step) -> str:
     if step.id in history.done:
         return f"done {history.done[step.id]}"
     return "failed"
-
-
-__all__ = ["UNTOUCHING", "Direct", "Durable", "conclude", "execute", "verdict_of", "way_back"]

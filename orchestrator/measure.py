@@ -108,7 +108,7 @@ def measure(
         declared_at=declared.at,
         phases=phase_times(plan, records, zero),
         outages=outages,
-        systems=tuple(_system(topology, plan, system, outages, fault, declared) for system in plan.systems),
+        systems=tuple(_system(topology, plan, system, outages, (fault, declared)) for system in plan.systems),
         overhead_ms_per_step=median([float(r.value("own_s", "0")) * 1000 for r in records if r.value("own_s")]),
     )
 
@@ -138,11 +138,10 @@ def _system(
     plan: Plan,
     system: str,
     outages: Sequence[EntryOutage],
-    fault: Record | None,
-    declared: Record,
+    zeros: tuple[Record | None, Record],
 ) -> Measurement:
     """One system's figures; those that nobody saw stay None, and are never taken as met."""
-    target = objective_for(topology, plan, system)
+    (fault, declared), target = zeros, objective_for(topology, plan, system)
     seen = next((o for o in outages if o.system == system), None)
     if seen is None:
         return Measurement(system=system, rto_target_s=target.rto_s, rpo_target_s=target.rpo_s)

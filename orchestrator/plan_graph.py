@@ -50,13 +50,13 @@ def order(steps: Sequence[Step]) -> Order:
     return Order(steps=placed, rto_s=round(rto, 3), total_s=round(max(ends.values(), default=0.0) - zero, 3))
 
 
-def closure(steps: Mapping[str, Step], start: str) -> set[str]:
-    """Ids of every step that must be done before `start`."""
+def closure(steps: Mapping[str, Step], start: str, *, within: str | None = None) -> set[str]:
+    """Ids of every step that must be done before `start`; with `within`, by ways through that system alone."""
     found: set[str] = set()
     todo = list(steps[start].needs)
     while todo:
         step = todo.pop()
-        if step not in found:
+        if step not in found and (within is None or steps[step].system == within):
             found.add(step)
             todo.extend(steps[step].needs)
     return found

@@ -33,7 +33,7 @@ def _promotions(steps: Mapping[str, Step], moves: Mapping[str, DataMove]) -> Ite
             yield f"{step.id}: no gate `cannot_ack` on {old}"
         if move.loss.proven_zero and old not in gates.get((Fact.HOLDS_ALL, step.instance), ()):
             yield f"{step.id}: no gate `holds_all` against {old}, and no loss is accepted"
-        before = closure(steps, step.id)
+        before = closure(steps, step.id, within=step.system)
         if not any(_disarms(steps[b], old, step.instance, move.loss.proven_zero) for b in before):
             yield f"{step.id}: nothing before it fences, demotes or cuts off {old}"
 
@@ -63,7 +63,7 @@ def _redirections(steps: Mapping[str, Step], moves: Mapping[str, DataMove]) -> I
         if not step.towards:
             yield f"{step.id}: leads to nobody"
         promotion = promotions.get(step.system)
-        if promotion and promotion not in closure(steps, step.id):
+        if promotion and promotion not in closure(steps, step.id, within=step.system):
             yield f"{step.id}: does not wait for {promotion}"
 
 

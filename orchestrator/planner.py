@@ -12,10 +12,10 @@ import msgspec
 
 from orchestrator.errors import Refused
 from orchestrator.model.observation import Snapshot
-from orchestrator.model.plan import Plan, ScenarioKind, Step
+from orchestrator.model.plan import Loss, Plan, ScenarioKind, Step
 from orchestrator.model.request import Request, Timing, Timings
 from orchestrator.model.runbook import Runbook
-from orchestrator.model.topology import System, Topology
+from orchestrator.model.topology import Topology
 from orchestrator.plan_gates import HINTS, Case, against
 from orchestrator.plan_graph import order
 from orchestrator.plan_losses import loss_of, planned_loss
@@ -90,8 +90,8 @@ def _with_losses(decision: Decision, runbook: Runbook, request: Request, looks: 
     }
 
 
-def _loss(topology: Topology, move: DataMove, runbook: Runbook, request: Request, looks: Looks):  # type: ignore[no-untyped-def]
-    system: System = topology.system_by_id[move.service.system]
+def _loss(topology: Topology, move: DataMove, runbook: Runbook, request: Request, looks: Looks) -> Loss:
+    system = topology.system_by_id[move.service.system]
     if runbook.kind is not ScenarioKind.FAILOVER:
         return planned_loss(system, move)
     return loss_of(system, move, topology, looks, request.created_at)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from orchestrator import canary, runstore
+from msgspec.structs import replace
+
+from orchestrator import runstore
+from orchestrator.carry import Injector, Manner, Outcome, carry_out
+from orchestrator.conclusion import CanaryRows
 from orchestrator.diskfile import read, write
 from orchestrator.errors import Refused, Unreadable
-from orchestrator.evidence.journal import boot_id
 from orchestrator.model.observation import Reach, Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan
 from orchestrator.model.request import Request
-from orchestrator.model.run import Measurements, RunState
-from orchestrator.model.topology import Frozen, Instance, Nature, Topology
+from orchestrator.model.topology import Frozen, Instance, Topology
 
 if TYPE_CHECKING:
     from orchestrator.model.request import Timings
@@ -27,21 +27,9 @@ if TYPE_CHECKING:
 
 OBSERVE_WITHIN_S = 2.0
 """Bound of one look; a dead centre costs this once, for all its instances at the same time."""
-WARM_WRITES = 200
-"""The canary is at work when every ledger has this many lines: a second at the default rate."""
 APPROVERS = 2
-
-
-class Injector(Protocol):
-    """Puts faults into the lab and takes them away; no other estate has one."""
-
-    def inject(self, fault: str) -> None:
-        """Put a fault in force."""
-        ...
-
-    def heal(self) -> None:
-        """Take every fault away."""
-        ...
+INTERPRETER = "1"
+"""Version of the plan interpreter: raised when a plan of before could mean something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +39,7 @@ class Context:
     topology: Topology
     topology_sha256: str
     estate: Path
+    runbooks: Path
     home: Path
     lab_dir: Path
     state: str
@@ -60,6 +49,7 @@ class Context:
     recorders: Mapping[str, Actor]
     """Actors of a rehearsal: they write down, and have no way to a real one."""
     rows: Callable[[Instance], RowSource]
+    canary_rows: CanaryRows
     injector: Injector | None
 
     async def observe(self, instances: Collection[str] | None = None, within_s: float = OBSERVE_WITHIN_S) -> Snapshot:
@@ -96,24 +86,9 @@ class Wanted(Frozen, kw_only=True):
     fault: str = ""
     accept_loss: bool = False
     approved_by: tuple[str, ...] = ()
-    rate: float = 200.0
-    """Canary operations a second and entry; 0 for no canary."""
-    key: Path | None = None
 
 
-class Outcome(Frozen, kw_only=True):
-    """What a run came to."""
-
-    run: str
-    state: RunState
-    exit_code: int
-    folder: str
-    bundle: str = ""
-    missing: tuple[str, ...] = ()
-    measurements: Measurements | None = None
-
-
-async def drill(context: Context, wanted: Wanted, *, quiet: bool = False) -> Outcome:
+async def drill(context: Context, wanted: Wanted, manner: Manner) -> Outcome:
     """Load, observe, plan (or refuse, nothing touched), approve, carry out, verify, measure, seal, report.
 
     Raises:
@@ -122,7 +97,7 @@ async def drill(context: Context, wanted: Wanted, *, quiet: bool = False) -> Out
     plan, before = await chosen_plan(context, wanted)
     approvals = consents(plan, wanted)
     run = runstore.create_run(context.home, plan, context.topology, approvals, before)
-    return await carry_out(context, run, wanted, quiet=quiet)
+    return await carry_out(context, run, manner)
 
 
 async def resume(context: Context, run_id: str, *, quiet: bool = False) -> Outcome:
@@ -133,9 +108,9 @@ async def resume(context: Context, run_id: str, *, quiet: bool = False) -> Outco
     """
     run = runstore.open_run(context.home, run_id)
     run.acquire()
-    told = run.path / "wanted.json"
-    wanted = read(told, Wanted) if told.exists() else Wanted(runbook=None, mode=run.plan.mode)
-    return await carry_out(context, run, wanted, quiet=quiet)
+    told = run.path / "manner.json"
+    manner = read(told, Manner) if told.exists() else Manner()
+    return await carry_out(context, run, replace(manner, quiet=quiet))
 
 
 async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
@@ -150,7 +125,7 @@ async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]
     if filed.topology_sha256 != context.topology_sha256:
         raise Refused("the topology is not the one that the plan was made for", hint="plan again: `drctl plan`")
     again = Wanted(
-        runbook=_runbook_of(filed),
+        runbook=context.runbooks / f"{filed.scenario}.yaml",
         mode=filed.mode,
         lost=filed.lost,
         target=filed.target,
@@ -162,12 +137,6 @@ async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]
     if fresh.steps != filed.steps:
         raise Refused("the world has changed since the plan was made", hint="plan again: `drctl plan`")
     return filed, before
-
-
-def _runbook_of(plan: Plan) -> Path:
-    from orchestrator.runbooks import runbook_folder
-
-    return runbook_folder() / f"{plan.scenario}.yaml"
 
 
 async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
@@ -192,6 +161,7 @@ async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
         accept_loss=wanted.accept_loss,
         created_at=now,
         topology_sha256=context.topology_sha256,
+        version=INTERPRETER,
     )
     return plan(context.topology, look, runbook, request, context.timings()), before
 

@@ -61,6 +61,7 @@ def carry_out(settings: Settings, scenario: str, mode: Mode, words: dict[str, An
     """Plan and carry out a scenario (or a plan file); the exit code of the outcome."""
     from orchestrator import workflow
     from orchestrator.app import open_context, runbook_path
+    from orchestrator.carry import Manner
 
     output = words.pop("output")
     plan_file = Path(scenario) if scenario.endswith(".json") else None
@@ -74,10 +75,9 @@ def carry_out(settings: Settings, scenario: str, mode: Mode, words: dict[str, An
         fault=words.get("fault", ""),
         accept_loss=words["accept_loss"],
         approved_by=tuple(words["approved_by"]),
-        rate=0.0 if words["no_canary"] else words["rate"],
-        key=words["key"],
     )
-    outcome = asyncio.run(workflow.drill(open_context(settings), wanted, quiet=output == "json"))
+    manner = Manner(rate=0.0 if words["no_canary"] else words["rate"], key=words["key"], quiet=output == "json")
+    outcome = asyncio.run(workflow.drill(open_context(settings), wanted, manner))
     return show(settings, outcome, output)
 
 

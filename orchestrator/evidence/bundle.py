@@ -39,7 +39,8 @@ SIZE_MAX = 64 * 1024 * 1024
 _NEEDED = ("plan.json", "topology.json", "journal.jsonl")
 _EXACT = frozenset({"plan.json", "topology.json", "approvals.json", "journal.jsonl"})
 """Hashes bind these to each other, so not one byte of them may be redacted: a secret in them refuses the sealing."""
-_NOT_EVIDENCE = frozenset({BUNDLE, "owner.json"})
+_NOT_EVIDENCE = frozenset({BUNDLE, "owner.json", "owner.lock", "control"})
+"""Who holds the run at the moment, and what is asked of him."""
 _SHOWN_MAX = 20
 
 Render = Callable[[Path, str], str]
@@ -163,7 +164,7 @@ def _evidence(run_dir: Path) -> Iterator[tuple[Path, str]]:
 def _not_evidence(name: str) -> bool:
     drawn_anew = name.startswith("report.") and name.endswith(".html")
     own = name in {MANIFEST, SIGNATURE, SUMS, PUBLIC, GUIDE}
-    return own or drawn_anew or name in _NOT_EVIDENCE or name.startswith(".") or name.endswith(".part")
+    return own or drawn_anew or name in _NOT_EVIDENCE or name.startswith(".") or name.endswith((".part", ".pid"))
 
 
 def _why_not(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,14 +19,14 @@ class Endpoint(Frozen):
     """Where one instance is, and what its provider needs to know."""
 
     address: str
-    seen_from: dict[str, str] = {}
-    params: dict[str, str] = {}
+    seen_from: Mapping[str, str] = msgspec.field(default_factory=dict)
+    params: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Endpoints(Frozen):
     """The file's content."""
 
-    instances: dict[str, Endpoint]
+    instances: Mapping[str, Endpoint]
 
 
 def of(lab_dir: Path, lab: LabState) -> Endpoints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,6 +192,26 @@ def stop(state: LabState, place: Place) -> None:
             return
 
 
+def was_primary(state: LabState, place: Place) -> bool:
+    """Whether a server that is not running would start as a primary."""
+    folder = pgdata(state, place)
+    return (folder / "PG_VERSION").exists() and not (folder / "standby.signal").exists()
+
+
+def timeline(state: LabState, place: Place) -> int:
+    """The timeline of the last checkpoint in a data folder; 0 where it cannot be read.
+
+    A promoted server's checkpoint may come after its death: the newest history file in its log counts too.
+    """
+    folder = pgdata(state, place)
+    histories = [int(p.name[:8], 16) for p in (folder / "pg_wal").glob("????????.history")]
+    with contextlib.suppress(Refused):
+        told = _run(state, place, ["pg_controldata", "-D", str(folder)])
+        found = re.search(r"Latest checkpoint's TimeLineID:\s+(\d+)", told)
+        return max([int(found[1]) if found else 0, *histories])
+    return max([0, *histories])
+
+
 def log_tail(state: LabState, place: Place) -> str:
     """The last words of a server's log."""
     for name in ("postgresql.log", "start.log"):
@@ -205,7 +226,7 @@ def log_tail(state: LabState, place: Place) -> str:
 
 @contextlib.contextmanager
 def session(state: LabState, place: Place, within_s: float = 2.0) -> Iterator[psycopg.Connection[Any]]:
-    """A superuser's connection, as the operator has it (not through the relays); a statement is bounded by `within_s`."""
+    """A superuser's connection, as the operator has it (no relay between); bounded by `within_s` seconds."""
     import psycopg
 
     with psycopg.connect(

@@ -103,9 +103,7 @@ def environment(lab_id: str, extra: Mapping[str, str] | None = None) -> dict[str
     return {**kept, "LC_ALL": "C", MARKER: lab_id, **(extra or {})}
 
 
-def spawn(
-    command: Sequence[str], *, lab_id: str, folder: Path, log: Path, account: Account | None = None
-) -> int:
+def spawn(command: Sequence[str], *, lab_id: str, folder: Path, log: Path, account: Account | None = None) -> int:
     """Start a process that outlives us, as a child of init's, in a session of its own; its pid.
 
     A shell in between starts it in the background and ends, so that no zombie of ours remains of a killed one.
@@ -134,24 +132,22 @@ def run(
         Refused: it failed or did not end within `within_s` seconds; the message ends with its last words.
     """
     name = Path(command[0]).name
+    other = account if os.getuid() == 0 else None
     try:
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, cwd=folder, check=False, timeout=within_s,
-            env=environment(lab_id, extra), start_new_session=True, **_switch(account),
+            env=environment(lab_id, extra), start_new_session=True,
+            user=other.uid if other else None, group=other.gid if other else None, extra_groups=[] if other else None,
         )  # fmt: skip
     except subprocess.TimeoutExpired as e:
         raise Refused(f"{name} did not end within {within_s:g} s", hint="is the machine overloaded?") from e
     except OSError as e:
-        raise Refused(f"{name} could not be started: {e}", hint="drctl lab down; check the folder's mount options") from e
+        raise Refused(
+            f"{name} could not be started: {e}", hint="drctl lab down; check the folder's mount options"
+        ) from e
     if done.returncode != 0:
         raise Refused(f"{name} failed: {_last_words(done.stderr or done.stdout)}", hint=_hint(done.stderr))
     return done
-
-
-def _switch(account: Account | None) -> dict[str, object]:
-    if account is None or os.getuid() != 0:
-        return {}
-    return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def _last_words(text: str) -> str:

@@ -29,7 +29,8 @@ CREATE TABLE licence (
 INSERT INTO legal_person
 SELECT i, '91500000' || upper(substr(md5('uscc' || i), 1, 10)), '测试企业' || lpad(i::text, 6, '0'),
        (ARRAY['有限责任公司','股份有限公司','个体工商户','事业单位'])[1 + i % 4],
-       (i * 7919 % 100000) * 100.00, date '2000-01-01' + (i * 37 % 9000), CASE WHEN i % 17 = 0 THEN '注销' ELSE '存续' END
+       (i * 7919 % 100000) * 100.00, date '2000-01-01' + (i * 37 % 9000),
+       CASE WHEN i % 17 = 0 THEN '注销' ELSE '存续' END
 FROM generate_series(1, 20000) AS i;
 
 INSERT INTO address
@@ -67,11 +68,12 @@ CREATE TABLE dataset (
   id bigint PRIMARY KEY, title text NOT NULL, domain text NOT NULL, licence text NOT NULL, published_on date NOT NULL);
 
 CREATE TABLE download (
-  id bigint PRIMARY KEY, dataset_id bigint NOT NULL REFERENCES dataset, format text NOT NULL, size_bytes bigint NOT NULL,
-  downloaded_at timestamptz NOT NULL);
+  id bigint PRIMARY KEY, dataset_id bigint NOT NULL REFERENCES dataset, format text NOT NULL,
+  size_bytes bigint NOT NULL, downloaded_at timestamptz NOT NULL);
 
 INSERT INTO dataset
-SELECT i, '开放数据集' || i, (ARRAY['交通','教育','卫生','气象','城管'])[1 + i % 5], 'CC-BY-4.0', date '2021-01-01' + (i % 1500)
+SELECT i, '开放数据集' || i, (ARRAY['交通','教育','卫生','气象','城管'])[1 + i % 5], 'CC-BY-4.0',
+       date '2021-01-01' + (i % 1500)
 FROM generate_series(1, 1500) AS i;
 
 INSERT INTO download

@@ -18,6 +18,7 @@ import msgspec
 
 from orchestrator.errors import DrctlError, Refused, Usage
 from orchestrator.lab import layout, postgres, processes, state
+from orchestrator.lab.answers import AppConfig, Target
 from orchestrator.lab.layout import Place
 from orchestrator.lab.processes import Process
 from orchestrator.lab.relayctl import RelayConfig, Route
@@ -68,14 +69,16 @@ def make_app(lab: LabState, place: Place) -> None:
     folder = lab.folder(place)
     folder.mkdir(parents=True)
     system = layout.system(place.system)
-    entries = {s: f"http://{lab.address(Place(system=s, service='entry', centre='edge').id)}" for s in system.depends_on}
-    config = {
-        "system": place.system, "centre": place.centre, "host": layout.HOST, "port": lab.ports[place.id],
-        "folder": str(folder), "dependencies": entries,
-    }  # fmt: skip
+    entries = {
+        s: f"http://{lab.address(Place(system=s, service='entry', centre='edge').id)}" for s in system.depends_on
+    }
+    config = AppConfig(
+        system=place.system, centre=place.centre, host=layout.HOST, port=lab.ports[place.id], folder=str(folder),
+        dependencies=entries,
+    )  # fmt: skip
     (folder / "app.json").write_bytes(msgspec.json.encode(config))
     if place.centre in system.serving:
-        target = {"centre": system.primary, "address": seen(lab, place, system.primary), "epoch": 0}
+        target = Target(centre=system.primary, address=seen(lab, place, system.primary), epoch=0)
         (folder / "upstream.json").write_bytes(msgspec.json.encode(target))
 
 

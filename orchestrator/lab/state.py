@@ -15,7 +15,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -32,7 +32,7 @@ DATA = "data"
 NEEDED_BYTES = 1 << 30
 """Free room that `up` asks for: nine small databases with their retained log."""
 _LONGEST_ROOT = 56
-"""A unix socket's path has at most 107 bytes (sun_path); sockets lie up to 50 characters below the root, HAProxy's suffix included."""
+"""A unix socket's path has at most 107 bytes (sun_path); sockets lie up to 50 characters below the root."""
 _PORTS = (15000, 31900)
 """Below the kernel's ephemeral range, so that no outgoing connection takes the port of a stopped database."""
 
@@ -59,8 +59,8 @@ class LabState(Frozen):
     gid: int
     bindir: str = ""
     haproxy: str = ""
-    ports: dict[str, int] = {}
-    pids: dict[str, int] = {}
+    ports: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """By the names of `layout.port_names`."""
     took_s: float = 0.0
 
     @property

@@ -24,6 +24,7 @@ import msgspec
 import uvloop
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
+from orchestrator.lab.answers import AppConfig, Health, Record, Target
 from orchestrator.lab.schema import LOOKUPS
 from orchestrator.lab.upstream import InDoubtError, RefusedError, Upstream
 
@@ -36,44 +37,6 @@ INSERT INTO drctl_canary (id, value, entry, centre) VALUES (%s, %s, %s, %s)
 ON CONFLICT (id) DO UPDATE SET value = excluded.value, entry = excluded.entry, centre = excluded.centre"""
 _READ = "SELECT value FROM drctl_canary WHERE id = %s"
 _WRITABLE = "SELECT current_setting('transaction_read_only') = 'off'"
-
-
-class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What an app process is started with."""
-
-    system: str
-    centre: str
-    host: str
-    port: int
-    folder: str
-    dependencies: dict[str, str] = {}
-    """URL of the entry of each system that it depends on."""
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """The database that the app is told to call; kept over a restart."""
-
-    centre: str
-    address: str
-    epoch: int
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A record as a client sends it."""
-
-    value: str
-    entry: str = ""
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What the app says of itself."""
-
-    system: str
-    centre: str
-    upstream: str
-    epoch: int
-    writable: bool
-    serving: bool
 
 
 class App:

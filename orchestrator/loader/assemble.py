@@ -28,16 +28,22 @@ def load_topology(path: Path, kinds: Mapping[str, Kind], overlay: Path | None = 
     Args:
         path: the estate's folder, or its topology file.
         kinds: the kinds of service that a file may name, by name.
-        overlay: endpoints.json of a lab; its addresses and parameters replace the file's.
+        overlay: endpoints.json of a lab; its addresses and parameters replace the file's. Left alone where the
+            estate is not a lab's: a lab that happens to be up says nothing about it.
 
     Raises:
         BadFile: with every mistake found, each as file:line:column.
     """
-    file = path / TOPOLOGY_FILE if path.is_dir() else path
+    file = topology_file(path)
     if not file.exists() and path.is_dir():
         raise BadFile(f"{file}: no such file", hint=f"an estate is a folder with a {TOPOLOGY_FILE}")
     topology = read_topology(read_yaml(file), kinds)
-    return topology if overlay is None else merge_overlay(topology, overlay, kinds)
+    return topology if overlay is None or not topology.lab else merge_overlay(topology, overlay, kinds)
+
+
+def topology_file(path: Path) -> Path:
+    """The file itself, for an estate's folder or the file."""
+    return path / TOPOLOGY_FILE if path.is_dir() else path
 
 
 def read_topology(source: Source, kinds: Mapping[str, Kind]) -> Topology:

@@ -102,7 +102,9 @@ class ServiceFile(Frozen, kw_only=True):
     )
     serves: Serves | Unset = UNSET
     address: Annotated[Pattern, Meta(description="host:port or host:port/path of every instance.")] | Unset = UNSET
-    params: Params = field(default_factory=dict)
+    params: Annotated[Params, Meta(description="Parameters of the kind; of every instance where it says no other.")] = (
+        field(default_factory=dict)
+    )
     instances: dict[Place, InstanceFile] = field(default_factory=dict)
     replications: tuple[ReplicationFile, ...] | Unset = UNSET
 

@@ -67,6 +67,7 @@ def instances(scope: ServiceScope, declared: Roles) -> tuple[tuple[Instance, ...
     for centre, (role, where) in declared.items():
         words = {**scope.words, "centre": centre, "site": scope.places.site(centre)}
         own = [here[centre] for here in layers if centre in here]
+        params = _params(scope, centre, layers)
         address, at = _address(scope, centre, layers, words)
         places[centre] = at or where
         instance = Instance(
@@ -76,7 +77,7 @@ def instances(scope: ServiceScope, declared: Roles) -> tuple[tuple[Instance, ...
             role=role,
             address=address,
             seen_from=_seen_from(scope, centre, own, words),
-            params=settings(scope, [((*place, "params"), file.params) for place, file in own], words),
+            params=settings(scope, params, words),
         )
         made.append(instance)
     return tuple(made), places
@@ -96,6 +97,16 @@ def _particulars(scope: ServiceScope, declared: Roles) -> list[Particular]:
                 scope.problems.add(at, f"no instance in `{place}`", hint, of_key=True)
             here[centre] = (at, file)
         found.append(here)
+    return found
+
+
+def _params(scope: ServiceScope, centre: str, layers: Sequence[Particular]) -> list[tuple[Where, Params]]:
+    """Per layer its word on this instance, then its word on all of them."""
+    found: list[tuple[Where, Params]] = []
+    for (where, layer), here in zip(scope.layers, layers, strict=True):
+        if centre in here:
+            found.append(((*here[centre][0], "params"), here[centre][1].params))
+        found.append(((*where, "params"), layer.params))
     return found
 
 

@@ -89,6 +89,8 @@ class TableProof(Frozen):
     position: int = 0
     """Position in bytes at which both were compared, or (recheck) that the replica had passed at the end; 0: none."""
     method: Method = Method.CUT
+    trouble: str = ""
+    """Why it could not be read (`model.rows.Trouble`); empty where it was."""
     reason: Text = NOTHING
 
 

@@ -29,7 +29,9 @@ POSTGRESQL = Kind(
         "inventory_host",
     ),
 )
-HTTP_APP = Kind(name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir", "inventory_host"))
+HTTP_APP = Kind(
+    name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir", "inventory_host")
+)
 HAPROXY = Kind(name="haproxy", nature=Nature.ROUTE, params=("admin_socket", "admin_address", "start_command"))
 NETWORK_LINK = Kind(name="network-link", nature=Nature.ROUTE, params=("circuit",))
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: reads one server, and drives it through SQL where time counts and by playbooks where the host must act."""
+"""PostgreSQL: reads a server, and drives it by SQL where time counts and by playbooks where the host must act."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from orchestrator.providers.postgresql_sql import (
     quoted,
     session,
 )
+from orchestrator.providers.waiting import comes_true
 
 EPOCH = "drctl.epoch"
 READ_ONLY = "default_transaction_read_only"
@@ -70,7 +71,9 @@ class State(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def acting(instance: Instance, order: Order, within_s: float | None = None) -> AsyncIterator[tuple[Session, State]]:
+async def acting(
+    instance: Instance, order: Order, within_s: float | None = None
+) -> AsyncIterator[tuple[Session, State]]:
     """A session of the order's run with an instance; foreign errors become ActionFailed here.
 
     Raises:
@@ -108,12 +111,8 @@ async def until(what: str, holds: Callable[[], Awaitable[bool]], order: Order, w
         ActionFailed: it did not within the order's time.
     """
     bound_s = order.within_s if within_s is None else within_s
-    try:
-        async with asyncio.timeout(bound_s):
-            while not await holds():
-                await asyncio.sleep(POLL_S)
-    except TimeoutError as e:
-        raise ActionFailed(f"{order.instance.id}: {what} did not happen within {bound_s:g} s") from e
+    if not await comes_true(holds, bound_s, POLL_S):
+        raise ActionFailed(f"{order.instance.id}: {what} did not happen within {bound_s:g} s")
 
 
 async def settle(talk: Session, state: State, order: Order, wanted: Mapping[str, str]) -> bool:
@@ -222,7 +221,7 @@ async def release(order: Order, source: Instance) -> Outcome:
 
 
 async def require(order: Order, source: Instance) -> Outcome:
-    """The source acknowledges nothing without this standby; it is asked for only once it streams, so that no write hangs."""
+    """The source acknowledges nothing without this standby; asked for only once it streams, so that no write hangs."""
     centre = order.instance.centre
     async with acting(source, order) as (talk, state):
         await until(f"streaming to {centre}", lambda: _sends(talk, centre, "streaming"), order)

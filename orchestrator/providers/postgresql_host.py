@@ -58,7 +58,7 @@ async def unfence(run: PlaybookRunner, order: Order) -> Outcome:
     if now.reach is Reach.ANSWERED:
         return await _unfence_running(order)
     outcome = await run("unfence_postgresql.yml", order, (await _forbid_primary(order),))
-    await _wait_answer(order)
+    await _answering(order)
     return outcome
 
 
@@ -75,11 +75,10 @@ async def start(run: PlaybookRunner, order: Order) -> Outcome:
     """Start the server as what it was, unless it is fenced or would be a second primary."""
     now = await _look(order, order.instance)
     if now.reach is Reach.ANSWERED:
-        async with acting(order.instance, order) as (talk, state):
-            await settle(talk, state, order, {})
+        await _answering(order)
         return Outcome(detail=f"{order.instance.id} runs already", changed=False)
     outcome = await run("start_postgresql.yml", order, (await _forbid_primary(order),))
-    await _wait_answer(order)
+    await _answering(order)
     return outcome
 
 
@@ -96,7 +95,9 @@ async def rejoin(run: PlaybookRunner, order: Order) -> Outcome:
     if not order.towards:
         raise ActionFailed(f"{order.instance.id}: rejoin needs to be told whose standby it becomes")
     source = order.towards[0]
-    outcome = await _follow(order, source) or await _rebuild(run, order, source)
+    now, there = await asyncio.gather(_look(order, order.instance), _look(order, source))
+    _refuse_loss(order, now, there)
+    outcome = await _follow(order, source, now, there) or await _rebuild(run, order, source)
     if order.param("mode") == "sync":
         await require(order, source)
     dropped = [*await release_slots(order, source), *await _drop_own_slots(order, source)]
@@ -104,12 +105,23 @@ async def rejoin(run: PlaybookRunner, order: Order) -> Outcome:
     return msgspec.structs.replace(outcome, facts=facts)
 
 
-async def _follow(order: Order, source: Instance) -> Outcome | None:
+def _refuse_loss(order: Order, now: Reading, there: Reading) -> None:
+    """A rejoin discards what only the instance holds: never from the one place where the service is written."""
+    if not now.writable:
+        return
+    newer = (now.timeline or 0) > (there.timeline or 0)
+    if there.role is not Role.PRIMARY or newer:
+        raise ActionFailed(
+            f"{order.instance.id} takes writes, and {there.instance} is no newer primary: a rejoin would discard them",
+            hint="promote the other one, or demote this one, first",
+        )
+
+
+async def _follow(order: Order, source: Instance, now: Reading, there: Reading) -> Outcome | None:
     """The outcome where SQL suffices: the instance is a standby whose history is the source's; else None."""
-    now = await _look(order, order.instance)
     if now.reach is not Reach.ANSWERED or now.role is not Role.STANDBY:
         return None
-    if await _diverged(order, source, now):
+    if await _diverged(order, source, now, there):
         return None
     try:
         done = await repoint(msgspec.structs.replace(order, within_s=min(order.within_s / 2, STREAM_S)))
@@ -120,9 +132,8 @@ async def _follow(order: Order, source: Instance) -> Outcome | None:
     return msgspec.structs.replace(done, facts=(*done.facts, fact("method", "repoint")))
 
 
-async def _diverged(order: Order, source: Instance, now: Reading) -> bool:
+async def _diverged(order: Order, source: Instance, now: Reading, there: Reading) -> bool:
     """Whether a standby holds log that its new source's history does not."""
-    there = await _look(order, source)
     if now.timeline is None or now.position is None or there.timeline is None:
         return False
     async with acting(source, order) as (talk, _):
@@ -189,7 +200,9 @@ async def _drop_own_slots(order: Order, source: Instance) -> list[str]:
     """Slots from the time as a primary keep the log back here: drop those of instances that follow another now."""
     others = [i for i in order.service.instances if i.id not in (order.instance.id, source.id)]
     looks = await asyncio.gather(*(_look(order, i) for i in others))
-    elsewhere = [i.centre for i, r in zip(others, looks, strict=True) if r.upstream not in (None, order.instance.centre)]
+    elsewhere = [
+        i.centre for i, r in zip(others, looks, strict=True) if r.upstream not in (None, order.instance.centre)
+    ]
     return await drop_idle(order, order.instance, (source.centre, *elsewhere))
 
 
@@ -200,11 +213,15 @@ async def _look(order: Order, instance: Instance) -> Reading:
     return reading
 
 
-async def _wait_answer(order: Order) -> None:
+async def _answering(order: Order) -> None:
+    """Wait until the server lets clients in, and note the run's epoch in it."""
+
     async def answers() -> bool:
         return (await _look(order, order.instance)).reach is Reach.ANSWERED
 
     await until("an answer", answers, order)
+    async with acting(order.instance, order) as (talk, state):
+        await settle(talk, state, order, {})
 
 
 async def _forbid_primary(order: Order) -> Setting:

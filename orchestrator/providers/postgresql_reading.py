@@ -6,14 +6,20 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from orchestrator.model.observation import Downstream, Reach, Reading
 from orchestrator.model.topology import Instance, Role, Service, Setting
 from orchestrator.providers.base import ActionFailed
-from orchestrator.providers.postgresql_sql import Session, SyncNames, Unreached, centre_of_conninfo, session, split_address
+from orchestrator.providers.postgresql_sql import (
+    Session,
+    SyncNames,
+    Unreached,
+    centre_of_conninfo,
+    session,
+    split_address,
+)
 
 MATCHED = (
     "block_size",
@@ -31,7 +37,7 @@ MATCHED = (
 )
 """Settings that a standby must have as its primary, beside `version` and `system_identifier`."""
 _RECHECK_S = 0.02
-"""A standby that had not replayed all is asked again after this time, which tells a lag of milliseconds from a long one."""
+"""A standby that had not replayed all is asked again after this: it tells a lag of milliseconds from a long one."""
 
 _CLOCK = "select extract(epoch from clock_timestamp())::float8"
 _REPLAYED = "select pg_last_wal_replay_lsn() - '0/0'"
@@ -73,6 +79,7 @@ select json_build_object(
   'settings', (select json_object_agg(name, setting) from pg_settings where name = any(%s)))::text
 from here
 """
+
 
 class _Copy(msgspec.Struct, frozen=True):
     centre: str

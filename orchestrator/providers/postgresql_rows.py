@@ -38,7 +38,6 @@ SKIPS = {
     "unlogged": Text(en="unlogged: its rows are not replicated", zh="非日志表：其数据不参与复制"),
     "foreign": Text(en="foreign table: its rows are stored elsewhere", zh="外部表：数据存放在别处"),
     "probe": Text(en="drctl's own table of canary rows", zh="drctl 自身的探针表"),
-    "empty_blobs": Text(en="no large objects", zh="没有大对象"),
 }
 
 
@@ -116,7 +115,7 @@ class PostgresRows:
             pages=pages,
             rows_estimate=max(0, estimate),
             lockable=kind == "r",
-            skip=_skip(schema, name, kind, persistence, pages),
+            skip=_skip(schema, name, kind, persistence),
         )
 
     async def _can_hash(self, session: Session, type_name: str) -> bool:
@@ -302,11 +301,10 @@ def _places(span: Span) -> tuple[str, str]:
     return f"({span.first},0)", END if span.last is None else f"({span.last},0)"
 
 
-def _skip(schema: str, name: str, kind: str, persistence: str, pages: int) -> Text | None:
+def _skip(schema: str, name: str, kind: str, persistence: str) -> Text | None:
     reasons = {
         "foreign": kind == "f",
         "unlogged": persistence == "u",
         "probe": (schema, name) == ("public", PROBE),
-        "empty_blobs": schema == "pg_catalog" and pages == 0,
     }
     return next((SKIPS[reason] for reason, holds in reasons.items() if holds), None)

@@ -28,7 +28,7 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
                                    WHERE k.place <= i.indnkeyatts AND NOT a.attnotnull)
                  ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1), '[]'::json)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = 'pg_largeobject'::regclass
+WHERE (c.oid = 'pg_largeobject'::regclass AND pg_relation_size(c.oid) > 0)
    OR (c.relkind IN ('r', 'm', 'f') AND c.relpersistence <> 't'
        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)')
 ORDER BY 1, 2

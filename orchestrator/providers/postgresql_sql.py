@@ -125,7 +125,7 @@ async def _connect(instance: Instance, within_s: float, name: str) -> psycopg.As
                 application_name=name,
                 autocommit=True,
                 connect_timeout=max(2, round(within_s + 1)),
-                options=f"-c statement_timeout={max(1, round(within_s * 1000))} -c default_transaction_isolation=read\\ committed",
+                options=f"-c statement_timeout={max(1, round(within_s * 1000))}",
             )
     except TimeoutError as e:
         raise Unreached(Reach.SILENT, f"no answer within {within_s:g} s") from e
@@ -151,7 +151,9 @@ def unreached(error: BaseException) -> Unreached:
         return Unreached(Reach.REFUSED, text)
     if "pg_hba.conf" in low:
         return Unreached(Reach.DENIED, text, barred=True)
-    if state in _TRANSIENT or re.search(r"system is (starting up|shutting down)|not yet accepting|too many|slots are reserved", low):
+    if state in _TRANSIENT or re.search(
+        r"system is (starting up|shutting down)|not yet accepting|too many|slots are reserved", low
+    ):
         return Unreached(Reach.DENIED, text, barred=False)
     if state.startswith(("28", "3D")) or re.search(r"authentication|password|does not exist|permission denied", low):
         return Unreached(Reach.DENIED, text, barred=False)
@@ -209,7 +211,9 @@ def centre_of_conninfo(text: str, service: Service, seen_by: str) -> str | None:
     return next((i.centre for i in others if split_address(i.address_from(seen_by)) == at), None)
 
 
-_NAMES = re.compile(r"^\s*(?:(?P<method>ANY|FIRST)?\s*(?P<count>\d+)\s*\((?P<list>.*)\)|(?P<plain>.*))\s*$", re.I | re.S)
+_NAMES = re.compile(
+    r"^\s*(?:(?P<method>ANY|FIRST)?\s*(?P<count>\d+)\s*\((?P<list>.*)\)|(?P<plain>.*))\s*$", re.I | re.S
+)
 _NAME = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(?:,|$)')
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 FONT: Final = (
@@ -43,6 +43,19 @@ def number(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
+class Stroke(NamedTuple):
+    """How a line is drawn."""
+
+    colour: str
+    width: float = 1.0
+    dash: str = ""
+
+    def attributes(self) -> str:
+        """As SVG attributes."""
+        dash = f' stroke-dasharray="{self.dash}"' if self.dash else ""
+        return f'stroke="{self.colour}" stroke-width="{number(self.width)}"{dash} stroke-linecap="round"'
+
+
 class Canvas:
     """Collects shapes in drawing order."""
 
@@ -57,17 +70,22 @@ class Canvas:
         """The shapes of another canvas, on top of what is here."""
         self._parts.extend(other._parts)
 
-    def rect(self, at: Point, size: Point, *, fill: str, stroke: str = "none", radius: float = 6, **more: str) -> None:
-        """A rectangle; `more` are further attributes with _ for -."""
+    def rect(self, at: Point, size: Point, *, fill: str, stroke: Stroke | None = None, radius: float = 6) -> None:
+        """A rectangle."""
         (x, y), (width, height) = at, size
+        outline = f" {stroke.attributes()}" if stroke else ""
         self.raw(
             f'<rect x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"'
-            f' rx="{number(radius)}" fill="{fill}" stroke="{stroke}"{_attributes(more)}/>'
+            f' rx="{number(radius)}" fill="{fill}"{outline}/>'
         )
 
-    def path(self, d: str, *, stroke: str, fill: str = "none", **more: str) -> None:
+    def dot(self, at: Point, radius: float, fill: str) -> None:
+        """A filled circle."""
+        self.raw(f'<circle cx="{number(at[0])}" cy="{number(at[1])}" r="{number(radius)}" fill="{fill}"/>')
+
+    def path(self, d: str, stroke: Stroke) -> None:
         """A path by its commands."""
-        self.raw(f'<path d="{d}" fill="{fill}" stroke="{stroke}"{_attributes(more)}/>')
+        self.raw(f'<path d="{d}" fill="none" {stroke.attributes()} stroke-linejoin="round"/>')
 
     def text(
         self, at: Point, text: str, *, size: float = 12, fill: str = "#1b2733", anchor: str = "start", weight: int = 400
@@ -88,17 +106,16 @@ class Canvas:
         """Close a group."""
         self.raw("</g>")
 
-    def line(self, points: Sequence[Point], *, stroke: str, head: bool = True, radius: float = 8, **more: str) -> None:
+    def line(self, points: Sequence[Point], stroke: Stroke, *, radius: float = 8) -> None:
         """A line along points with rounded corners, and an arrow head at its end."""
-        self.path(_rounded(points, radius), stroke=stroke, stroke_linecap="round", **more)
-        if head:
-            self.head(points[-2], points[-1], stroke)
+        self.path(_rounded(points, radius), stroke)
+        self.head(points[-2], points[-1], stroke.colour)
 
-    def curve(self, start: Point, pull: tuple[Point, Point], end: Point, *, stroke: str, **more: str) -> None:
+    def curve(self, start: Point, pull: tuple[Point, Point], end: Point, stroke: Stroke) -> None:
         """A cubic curve with an arrow head."""
         dots = " ".join(f"{number(x)},{number(y)}" for x, y in (*pull, end))
-        self.path(f"M{number(start[0])},{number(start[1])} C{dots}", stroke=stroke, stroke_linecap="round", **more)
-        self.head(pull[1], end, stroke)
+        self.path(f"M{number(start[0])},{number(start[1])} C{dots}", stroke)
+        self.head(pull[1], end, stroke.colour)
 
     def head(self, before: Point, tip: Point, fill: str, size: float = 7) -> None:
         """An arrow head at `tip`, pointing away from `before`."""
@@ -116,10 +133,6 @@ class Canvas:
             f' role="img" aria-label={quoteattr(title)} font-family="{FONT}">'
             f"<title>{escape(title)}</title><desc>{escape(description)}</desc>" + "".join(self._parts) + "</svg>\n"
         )
-
-
-def _attributes(more: dict[str, str]) -> str:
-    return "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
 
 
 def _rounded(points: Sequence[Point], radius: float) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from orchestrator.model.topology import Centre, CentreRole, Text, Topology
-from orchestrator.reports.drawing import Canvas, fitted, text_width
+from orchestrator.reports.drawing import Canvas, Stroke, fitted, text_width
 from orchestrator.reports.topology_look import NAMES, Flow, Look
 
 INK: Final = "#1b2733"
@@ -23,30 +23,31 @@ class Paint(NamedTuple):
     """Colours of one look; the contrast of ink on fill is above 4.5:1 (WCAG 2.2, 1.4.3)."""
 
     fill: str
-    stroke: str
+    stroke: Stroke
     ink: str
-    dash: str = ""
 
 
 PAINTS: Final[Mapping[Look, Paint]] = {
-    Look.PRIMARY: Paint("#1c5bb8", "#174a96", "#ffffff"),
-    Look.SYNC: Paint("#d3eee6", "#1f8a70", "#0b4f40"),
-    Look.ASYNC: Paint("#eef2f7", "#7f93a8", "#33475b", "4 3"),
-    Look.SERVING: Paint("#e3edfd", "#3b7ddd", "#173f7d"),
-    Look.IDLE: Paint("#ffffff", "#aebccb", "#52657a", "4 3"),
-    Look.ROUTE: Paint("#f0ebfb", "#7c5cc4", "#46307f"),
-    Look.DETACHED: Paint("#fff0cf", "#c98a12", "#6b4700"),
-    Look.UNREACHABLE: Paint("#fde0df", "#c92a2a", "#8a1616"),
-    Look.UNKNOWN: Paint("#f1f3f5", "#868e96", "#495057", "2 3"),
+    Look.PRIMARY: Paint("#1c5bb8", Stroke("#174a96"), "#ffffff"),
+    Look.SYNC: Paint("#d3eee6", Stroke("#1f8a70"), "#0b4f40"),
+    Look.ASYNC: Paint("#eef2f7", Stroke("#7f93a8", dash="4 3"), "#33475b"),
+    Look.SERVING: Paint("#e3edfd", Stroke("#3b7ddd"), "#173f7d"),
+    Look.IDLE: Paint("#ffffff", Stroke("#aebccb", dash="4 3"), "#52657a"),
+    Look.ROUTE: Paint("#f0ebfb", Stroke("#7c5cc4"), "#46307f"),
+    Look.DETACHED: Paint("#fff0cf", Stroke("#c98a12"), "#6b4700"),
+    Look.UNREACHABLE: Paint("#fde0df", Stroke("#c92a2a"), "#8a1616"),
+    Look.UNKNOWN: Paint("#f1f3f5", Stroke("#868e96", dash="2 3"), "#495057"),
 }
-FLOWS: Final[Mapping[Flow, tuple[str, str, str]]] = {
-    Flow.SYNC: ("#1f8a70", "2.4", ""),
-    Flow.ASYNC: ("#4d6b8a", "1.8", "6 4"),
-    Flow.BROKEN: ("#c92a2a", "1.6", "2 4"),
-    Flow.CALL: ("#9aa9b8", "1.3", ""),
-    Flow.ROUTE: ("#7c5cc4", "1.8", ""),
+FLOWS: Final[Mapping[Flow, Stroke]] = {
+    Flow.SYNC: Stroke("#1f8a70", 2.4),
+    Flow.ASYNC: Stroke("#4d6b8a", 1.8, "6 4"),
+    Flow.BROKEN: Stroke("#c92a2a", 1.6, "2 4"),
+    Flow.CALL: Stroke("#9aa9b8", 1.3),
+    Flow.ROUTE: Stroke("#7c5cc4", 1.8),
 }
-"""Colour, width and dashes of an arrow."""
+DEPENDS: Final = Stroke("#8a6d3b", 1.4)
+EDGE_OF_BOX: Final = Stroke(HAIR)
+MARKED: Final = Stroke(ACCENT, 2.5)
 FLOW_NAMES: Final[Mapping[Flow, Text]] = {
     Flow.SYNC: Text(en="synchronous copy", zh="同步复制"),
     Flow.ASYNC: Text(en="asynchronous copy", zh="异步复制"),
@@ -59,6 +60,9 @@ _ROLES: Final[Mapping[CentreRole, Text]] = {
     CentreRole.METRO: Text(en="same city", zh="同城"),
     CentreRole.REMOTE: Text(en="remote", zh="异地"),
 }
+
+
+DEPENDS_NAME: Final = Text(en="depends on", zh="依赖")
 
 
 class Column(NamedTuple):
@@ -121,7 +125,9 @@ def draw_frame(canvas: Canvas, frame: Frame, bottom: float, lost: frozenset[str]
         if not columns:
             continue
         left, right = columns[0].left - SITE_PAD, columns[-1].right + SITE_PAD
-        canvas.rect((left, frame.top), (right - left, bottom - frame.top), fill="#f3f6fa", stroke=HAIR, radius=14)
+        canvas.rect(
+            (left, frame.top), (right - left, bottom - frame.top), fill="#f3f6fa", stroke=EDGE_OF_BOX, radius=14
+        )
         canvas.text((left + 16, frame.top + 25), site.name.of(frame.lang), size=15, weight=600)
         for column in columns:
             _draw_centre(canvas, frame, column, bottom, column.centre.id in lost)
@@ -129,9 +135,8 @@ def draw_frame(canvas: Canvas, frame: Frame, bottom: float, lost: frozenset[str]
 
 def _draw_centre(canvas: Canvas, frame: Frame, column: Column, bottom: float, marked: bool) -> None:
     top = frame.top + 38
-    stroke, width = (ACCENT, "2.5") if marked else (HAIR, "1")
     size = (column.width, bottom - top - 12)
-    canvas.rect((column.left, top), size, fill="#ffffff", stroke=stroke, radius=10, stroke_width=width)
+    canvas.rect((column.left, top), size, fill="#ffffff", stroke=MARKED if marked else EDGE_OF_BOX, radius=10)
     name = fitted(column.centre.name.of(frame.lang), 13, column.width - 24)
     canvas.text((column.middle, top + 21), name, size=13, weight=600, anchor="middle")
     role = f"{column.centre.id} · {_ROLES[column.centre.role].of(frame.lang)}"
@@ -144,29 +149,33 @@ def draw_title(canvas: Canvas, frame: Frame, subtitle: str) -> None:
     canvas.text((MARGIN, 56), subtitle, size=12.5, fill=MUTED)
 
 
-def draw_legend(canvas: Canvas, frame: Frame, top: float, looks: Sequence[Look], flows: Sequence[Flow]) -> float:
-    """What colours and arrows mean, wrapped to the picture's width; returns the lower edge."""
+class Key(NamedTuple):
+    """One entry of the legend: a swatch, a line, or a dot."""
+
+    name: Text
+    sign: Paint | Stroke | str
+
+
+def keys(looks: Collection[Look], flows: Collection[Flow]) -> list[Key]:
+    """Entries for what a picture shows, in the order of importance."""
+    swatches = [Key(NAMES[look], PAINTS[look]) for look in Look if look in looks]
+    return swatches + [Key(FLOW_NAMES[flow], FLOWS[flow]) for flow in FLOWS if flow in flows]
+
+
+def draw_legend(canvas: Canvas, frame: Frame, top: float, entries: Sequence[Key]) -> float:
+    """What colours and arrows mean, wrapped to the picture's width; returns the lower edge in px."""
     x, y = MARGIN, top
-    for look in looks:
-        x, y = _wrap(frame, x, y, NAMES[look].of(frame.lang))
-        paint = PAINTS[look]
-        canvas.rect((x, y), (22, 14), fill=paint.fill, stroke=paint.stroke, radius=4, **dashes(paint.dash))
-        canvas.text((x + 29, y + 11.5), NAMES[look].of(frame.lang), size=11.5, fill=MUTED)
-        x += 51 + text_width(NAMES[look].of(frame.lang), 11.5)
-    for flow in flows:
-        x, y = _wrap(frame, x, y, FLOW_NAMES[flow].of(frame.lang))
-        colour, width, dash = FLOWS[flow]
-        canvas.line([(x, y + 7), (x + 26, y + 7)], stroke=colour, stroke_width=width, **dashes(dash))
-        canvas.text((x + 33, y + 11.5), FLOW_NAMES[flow].of(frame.lang), size=11.5, fill=MUTED)
-        x += 55 + text_width(FLOW_NAMES[flow].of(frame.lang), 11.5)
+    for entry in entries:
+        name = entry.name.of(frame.lang)
+        width = 33 + text_width(name, 11.5)
+        if x + width > frame.right:
+            x, y = MARGIN, y + 24
+        if isinstance(entry.sign, Paint):
+            canvas.rect((x, y), (24, 14), fill=entry.sign.fill, stroke=entry.sign.stroke, radius=4)
+        elif isinstance(entry.sign, Stroke):
+            canvas.line([(x, y + 7), (x + 26, y + 7)], entry.sign)
+        else:
+            canvas.dot((x + 18, y + 7), 3, entry.sign)
+        canvas.text((x + 32, y + 11.5), name, size=11.5, fill=MUTED)
+        x += width + 24
     return y + 14
-
-
-def _wrap(frame: Frame, x: float, y: float, label: str) -> tuple[float, float]:
-    fits = x + 36 + text_width(label, 11.5) <= frame.right
-    return (x, y) if fits else (MARGIN, y + 24)
-
-
-def dashes(pattern: str) -> dict[str, str]:
-    """The attribute of a dashed line; nothing for a solid one."""
-    return {"stroke_dasharray": pattern} if pattern else {}

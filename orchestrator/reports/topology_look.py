@@ -33,7 +33,7 @@ NAMES: Final[dict[Look, Text]] = {
     Look.ASYNC: Text(en="async standby", zh="异步备"),
     Look.SERVING: Text(en="serves users", zh="对外服务"),
     Look.IDLE: Text(en="waits", zh="待命"),
-    Look.ROUTE: Text(en="entry", zh="入口"),
+    Look.ROUTE: Text(en="users come in", zh="用户入口"),
     Look.DETACHED: Text(en="detached", zh="已脱离"),
     Look.UNREACHABLE: Text(en="unreachable", zh="不可达"),
     Look.UNKNOWN: Text(en="unknown", zh="未知"),

@@ -7,12 +7,27 @@ from typing import Final, NamedTuple
 
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.topology import EDGE, Instance, Nature, Service, System
-from orchestrator.reports.drawing import Canvas, Point, fitted, text_width
-from orchestrator.reports.topology_frame import ACCENT, FLOWS, HAIR, INK, MARGIN, MUTED, PAINTS, SITE_PAD, Frame, dashes
-from orchestrator.reports.topology_look import Arrow, Flow, arrows, face, span
+from orchestrator.reports.drawing import Canvas, Point, Stroke, fitted, text_width
+from orchestrator.reports.topology_frame import (
+    DEPENDS,
+    DEPENDS_NAME,
+    EDGE_OF_BOX,
+    FLOWS,
+    HAIR,
+    INK,
+    MARGIN,
+    MARKED,
+    MUTED,
+    PAINTS,
+    SITE_PAD,
+    Frame,
+    Key,
+    keys,
+)
+from orchestrator.reports.topology_look import Arrow, Flow, Look, arrows, face, span
 
-CARD: Final = 216.0
-EDGE_WIDTH: Final = 148.0
+CARD: Final = 240.0
+EDGE_WIDTH: Final = 152.0
 GLYPH: Final = (160.0, 42.0)
 COLUMN: Final = 188.0
 GAP: Final = 92.0
@@ -58,13 +73,16 @@ def _lanes(system: System) -> list[Service]:
 
 
 class Rows:
-    """Draws systems one below the other."""
+    """Draws systems one below the other; notes what it drew, for the legend."""
 
     def __init__(self, canvas: Canvas, frame: Frame, snapshot: Snapshot | None, highlight: Collection[str]) -> None:
         self.canvas = canvas
         self.frame = frame
         self.snapshot = snapshot
         self.highlight = highlight
+        self.looks: set[Look] = set()
+        self.flows: set[Flow] = set()
+        self.linked = False
         self.cards: dict[str, Box] = {}
 
     def draw(self, systems: Sequence[System]) -> float:
@@ -78,9 +96,14 @@ class Rows:
         self._dependencies(systems)
         return top
 
+    def legend(self) -> list[Key]:
+        """What the drawn colours and arrows mean."""
+        depends = [Key(DEPENDS_NAME, DEPENDS)] if self.linked else []
+        return keys(self.looks, self.flows) + depends
+
     def _rule(self, y: float) -> None:
         d = f"M{MARGIN + GUTTER} {y:.1f}H{self.frame.right}"
-        self.canvas.path(d, stroke=HAIR, stroke_dasharray="2 4")
+        self.canvas.path(d, Stroke(HAIR, dash="2 4"))
 
     def _system(self, system: System, top: float) -> None:
         boxes = self._boxes(system, top)
@@ -117,7 +140,7 @@ class Rows:
         self.cards[system.id] = Box(left, top + PAD - 8, CARD, 76)
         marked = system.id in self.highlight
         at, size = (left, top + PAD - 8), (CARD - 8, 88.0)
-        self.canvas.rect(at, size, fill="#ffffff", stroke=ACCENT if marked else HAIR, radius=8)
+        self.canvas.rect(at, size, fill="#ffffff", stroke=MARKED if marked else EDGE_OF_BOX, radius=8)
         name = fitted(system.name.of(lang), 14, CARD - 28)
         x, y = left + 12, top + PAD + 12
         self.canvas.text((x, y), name, size=14, weight=600)
@@ -130,17 +153,18 @@ class Rows:
 
     def _glyph(self, service: Service, instance: Instance, box: Box) -> None:
         look = face(service, instance, self.snapshot)
+        self.looks.add(look.look)
         caption, paint = look.caption.of(self.frame.lang), PAINTS[look.look]
         canvas = self.canvas
-        canvas.group(f"{instance.id} · {service.kind} · {caption}" + (f" · {instance.address}" if instance.address else ""))
+        canvas.group(
+            f"{instance.id} · {service.kind} · {caption}" + (f" · {instance.address}" if instance.address else "")
+        )
         if instance.id in self.highlight:
             halo = (box.left - 4, box.top - 4), (box.width + 8, box.height + 8)
-            canvas.rect(*halo, fill="none", stroke=ACCENT, radius=11, stroke_width="2.5")
+            canvas.rect(*halo, fill="none", stroke=MARKED, radius=11)
         radius = {Nature.ROUTE: box.height / 2, Nature.ACTIVE: 7.0, Nature.REPLICATED: 7.0}[service.nature]
         size = (box.width, box.height)
-        canvas.rect(
-            (box.left, box.top), size, fill=paint.fill, stroke=paint.stroke, radius=radius, **dashes(paint.dash)
-        )
+        canvas.rect((box.left, box.top), size, fill=paint.fill, stroke=paint.stroke, radius=radius)
         self._icon(service.nature, (box.left + 21, box.middle[1]), paint.ink)
         room = box.width - 50
         name = fitted(f"{service.name} · {service.kind}", 12, room)
@@ -150,17 +174,17 @@ class Rows:
 
     def _icon(self, nature: Nature, at: Point, ink: str) -> None:
         x, y = at
-        if nature is Nature.REPLICATED:
-            d = f"M{x - 8} {y - 7}a8 3 0 0 1 16 0v14a8 3 0 0 1 -16 0zM{x - 8} {y - 7}a8 3 0 0 0 16 0M{x - 8} {y}a8 3 0 0 0 16 0"
-        elif nature is Nature.ACTIVE:
-            d = f"M{x - 9} {y - 8}h18v16h-18zM{x - 9} {y - 3}h18M{x - 6} {y - 5.5}h.1M{x - 3} {y - 5.5}h.1"
-        else:
-            d = f"M{x - 8} {y}h6l5 -6h6M{x - 2} {y}l5 6h6M{x + 6} {y - 9}l3 3l-3 3M{x + 6} {y + 3}l3 3l-3 3"
-        self.canvas.path(d, stroke=ink, stroke_width="1.5", stroke_linejoin="round", stroke_linecap="round")
+        commands = {
+            Nature.REPLICATED: f"M{x - 8} {y - 7}a8 3 0 0 1 16 0v14a8 3 0 0 1 -16 0z"
+            f"M{x - 8} {y - 7}a8 3 0 0 0 16 0M{x - 8} {y}a8 3 0 0 0 16 0",
+            Nature.ACTIVE: f"M{x - 9} {y - 8}h18v16h-18zM{x - 9} {y - 3}h18M{x - 6} {y - 5.5}h.1M{x - 3} {y - 5.5}h.1",
+            Nature.ROUTE: f"M{x - 8} {y}h6l5 -6h6M{x - 2} {y}l5 6h6M{x + 6} {y - 9}l3 3l-3 3M{x + 6} {y + 3}l3 3l-3 3",
+        }
+        self.canvas.path(commands[nature], Stroke(ink, 1.5))
 
     def _arrow(self, arrow: Arrow, source: Box, target: Box, lanes: dict[tuple[float, str], int]) -> None:
-        colour, width, dash = FLOWS[arrow.flow]
-        style = {"stroke": colour, "stroke_width": width, **dashes(dash)}
+        self.flows.add(arrow.flow)
+        style = FLOWS[arrow.flow]
         level = abs(source.middle[1] - target.middle[1]) < 1
         label_at: Point | None
         if not level:
@@ -170,31 +194,31 @@ class Rows:
             forward = source.left < target.left
             y = source.middle[1]
             x1, x2 = (source.right + 3, target.left - 4) if forward else (source.left - 3, target.right + 4)
-            self.canvas.line([(x1, y), (x2, y)], **style)
+            self.canvas.line([(x1, y), (x2, y)], style)
             label_at = ((x1 + x2) / 2, y - 8)
         else:
             label_at = self._around(arrow.flow, source, target, style, lanes)
-        self._label(arrow.label.of(self.frame.lang), label_at, colour)
+        self._label(arrow.label.of(self.frame.lang), label_at, style.colour)
 
     def _adjacent(self, source: Box, target: Box) -> bool:
         low, high = sorted((source, target))
         between = [c for c in self.frame.columns if low.right < c.middle < high.left]
         return not between
 
-    def _slant(self, source: Box, target: Box, style: dict[str, str]) -> None:
+    def _slant(self, source: Box, target: Box, style: Stroke) -> None:
         """From one lane to another: straight down, or a curve to another centre."""
         down = source.top < target.top
         y1, y2 = (source.bottom + 1, target.top - 2) if down else (source.top - 1, target.bottom + 2)
         shift = 40 if target.middle[0] > source.middle[0] + 1 else -40 if target.middle[0] < source.middle[0] - 1 else 0
         x1, x2 = source.middle[0] + shift, target.middle[0] - shift
         if shift == 0:
-            self.canvas.line([(x1, y1), (x2, y2)], **style)
+            self.canvas.line([(x1, y1), (x2, y2)], style)
             return
         bend = (y2 - y1) * 0.75
-        self.canvas.curve((x1, y1), ((x1, y1 + bend), (x2, y2 - bend)), (x2, y2), **style)
+        self.canvas.curve((x1, y1), ((x1, y1 + bend), (x2, y2 - bend)), (x2, y2), style)
 
     def _around(
-        self, flow: Flow, source: Box, target: Box, style: dict[str, str], lanes: dict[tuple[float, str], int]
+        self, flow: Flow, source: Box, target: Box, style: Stroke, lanes: dict[tuple[float, str], int]
     ) -> Point:
         """Over (users) or under (copies) what stands between; each further line of a lane keeps its distance."""
         over = flow in {Flow.ROUTE, Flow.CALL}
@@ -212,22 +236,22 @@ class Rows:
         else:
             x1 = source.middle[0] + forward * 52
             start = (x1, source.bottom + 1)
-        self.canvas.line([start, (x1, y), (x2, y), end], **style)
+        self.canvas.line([start, (x1, y), (x2, y), end], style)
         return (x1 + x2) / 2, y + 4
 
     def _label(self, label: str, at: Point, colour: str) -> None:
         if not label:
             return
         width = text_width(label, 11) + 8
-        self.canvas.rect((at[0] - width / 2, at[1] - 11), (width, 15), fill="#ffffff", radius=4, fill_opacity="0.92")
+        self.canvas.rect((at[0] - width / 2, at[1] - 11), (width, 15), fill="#ffffff", radius=4)
         self.canvas.text(at, label, size=11, fill=colour, anchor="middle", weight=600)
 
     def _dependencies(self, systems: Sequence[System]) -> None:
         """An arrow left of the cards from each system to what it depends on."""
-        style = {"stroke": "#8a6d3b", "stroke_width": "1.4"}
         for system in systems:
             for rank, other in enumerate(o for o in system.depends_on if o in self.cards):
+                self.linked = True
                 start, end = self.cards[system.id], self.cards[other]
                 bend = MARGIN - 4 + 5 * (rank % 4)
                 y1, y2 = start.middle[1] - 8 - 5 * rank, end.middle[1] + 8
-                self.canvas.line([(start.left - 1, y1), (bend, y1), (bend, y2), (end.left - 3, y2)], **style)
+                self.canvas.line([(start.left - 1, y1), (bend, y1), (bend, y2), (end.left - 3, y2)], DEPENDS)

@@ -1,4 +1,4 @@
-"""The topology as a picture (SVG): declared, or as a snapshot saw it. Self-contained, for a page, a report or a file."""
+"""The topology as a picture (SVG), as declared or as a snapshot saw it: for a page, a report or a file of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from orchestrator.model.observation import Snapshot
 from orchestrator.model.topology import System, Topology
 from orchestrator.reports import topology_rows, topology_tiles
 from orchestrator.reports.drawing import Canvas
-from orchestrator.reports.topology_frame import FLOWS, MARGIN, Frame, draw_frame, draw_legend, draw_title, lay_out
-from orchestrator.reports.topology_look import Flow, Look, arrows, face
+from orchestrator.reports.topology_frame import MARGIN, draw_frame, draw_legend, draw_title, lay_out
+from orchestrator.reports.topology_look import face
 
 ROWS_MAX: Final = 12
 """Up to this many systems are drawn with every service; more as tiles."""
@@ -38,20 +38,20 @@ def topology_svg(
     Up to ROWS_MAX systems are drawn in full; above, each is one tile per centre, grouped.
     """
     chosen = [s for s in topology.systems if systems is None or s.id in systems]
-    full = len(chosen) <= ROWS_MAX
     canvas, body = Canvas(), Canvas()
-    if full:
+    painter: topology_rows.Rows | topology_tiles.Tiles
+    if len(chosen) <= ROWS_MAX:
         frame = lay_out(topology, lang, topology_rows.LEFT, width=topology_rows.COLUMN, gap=topology_rows.GAP)
-        bottom = topology_rows.Rows(body, frame, snapshot, highlight).draw(chosen) + 12
+        painter = topology_rows.Rows(body, frame, snapshot, highlight)
     else:
         frame = lay_out(topology, lang, topology_tiles.LEFT, width=topology_tiles.COLUMN, gap=topology_tiles.GAP)
-        bottom = topology_tiles.Tiles(body, frame, snapshot, highlight).draw(chosen) + 12
+        painter = topology_tiles.Tiles(body, frame, snapshot, highlight)
+    bottom = painter.draw(chosen) + 12
     subtitle = caption or _count(topology, chosen, snapshot, lang)
     draw_frame(canvas, frame, bottom, frozenset(highlight))
     draw_title(canvas, frame, subtitle)
     canvas.include(body)
-    looks, flows = _shown(topology, chosen, snapshot)
-    height = draw_legend(canvas, frame, bottom + 18, looks, flows) + MARGIN
+    height = draw_legend(canvas, frame, bottom + 18, painter.legend()) + MARGIN
     description = _describe(chosen, snapshot, lang)
     return canvas.document((frame.right + MARGIN, height), f"{topology.name.of(lang)}: {subtitle}", description)
 
@@ -63,21 +63,12 @@ def _count(topology: Topology, chosen: Sequence[System], snapshot: Snapshot | No
     state = seen or ("按声明" if zh else "as declared")
     if zh:
         return f"{cities} 地 {centres} 中心 · {len(chosen)} 个业务系统 · {state}"
-    return f"{_plural(cities, 'city', 'cities')}, {_plural(centres, 'centre')} · {_plural(len(chosen), 'system')} · {state}"
+    places = f"{_plural(cities, 'city', 'cities')}, {_plural(centres, 'centre')}"
+    return f"{places} · {_plural(len(chosen), 'system')} · {state}"
 
 
 def _plural(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def _shown(
-    topology: Topology, chosen: Sequence[System], snapshot: Snapshot | None
-) -> tuple[list[Look], list[Flow]]:
-    """Looks and flows that occur, in the order of the legend."""
-    services = [v for s in chosen for v in s.services]
-    looks = {face(v, i, snapshot).look for v in services for i in v.instances}
-    flows = {a.flow for v in services for a in arrows(topology, v, snapshot)}
-    return [look for look in Look if look in looks], [flow for flow in FLOWS if flow in flows]
 
 
 def _describe(chosen: Sequence[System], snapshot: Snapshot | None, lang: str) -> str:

@@ -13,8 +13,9 @@ from orchestrator.verification.result import explain
 from orchestrator.verification.source import RowSource
 
 LOOK_EVERY_S = 0.002
-NUDGE_EVERY_S = 0.05
-"""A position inside a log page that nothing flushes is never sent; after this long the primary is asked to."""
+NUDGE_AFTER_S = 0.004
+"""What nothing flushes is not sent (asynchronous commits, hints); the primary is asked to after so long, then after
+twice as long, and so on."""
 
 
 class Follower:
@@ -24,6 +25,8 @@ class Follower:
         self.primary = primary
         self.replica = replica
         self.within_s = within_s
+        self.lag_s = 0.0
+        """As last measured by `measure_lag`."""
         self.replayed = 0
         """The highest position that it is known to have replayed."""
 
@@ -37,18 +40,26 @@ class Follower:
             return 0.0
         begun = time.monotonic()
         bound_s = self.within_s if within_s is None else within_s
-        nudged = begun
+        nudge_s = NUDGE_AFTER_S
         while not await self._has(position):
-            now = time.monotonic()
-            if now - begun > bound_s:
+            waited_s = time.monotonic() - begun
+            if waited_s > bound_s:
                 behind = position - self.replayed
                 message = f"is still {behind} bytes of log behind after {bound_s:g} s"
                 raise RowsUnreadable(Trouble.LATE, self.replica.instance, message)
-            if now - nudged > NUDGE_EVERY_S:
+            if waited_s > nudge_s:
                 await self.primary.mark()
-                nudged = now
+                nudge_s *= 2
             await asyncio.sleep(LOOK_EVERY_S)
         return time.monotonic() - begun
+
+    async def measure_lag(self) -> None:
+        """Time how long a fresh position of the primary takes to be replayed.
+
+        Raises:
+            RowsUnreadable: as `reach`.
+        """
+        self.lag_s = await self.reach(await self.primary.mark())
 
     async def _has(self, position: int) -> bool:
         received, self.replayed = await self.replica.reached()

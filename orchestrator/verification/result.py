@@ -113,4 +113,5 @@ def table_proof(
 
 def unknown(table: Table, error: RowsUnreadable, method: Method) -> TableProof:
     """A table of which nothing can be told, and why."""
-    return table_proof(table, Sameness.UNKNOWN, explain(error), method)
+    proof = table_proof(table, Sameness.UNKNOWN, explain(error), method)
+    return msgspec.structs.replace(proof, trouble=error.trouble.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,10 +13,13 @@ from orchestrator.model.rows import Address, RowPrint, RowsUnreadable, Span
 from orchestrator.model.topology import Text
 from orchestrator.verification.result import Pair, difference, explain, pair_rows, table_proof, unknown
 from orchestrator.verification.settle import settle
+from orchestrator.verification.source import RowView
 from orchestrator.verification.spans import Job, Sweep, narrow, spans_of, sweep
 
 BATCH = 500
 """Suspect rows that are looked at together."""
+LEAVES = 8
+"""Leaves that are listed together, with one wait for the replica."""
 MOST = 10_000
 """After so many differing rows the rest of a table is not listed."""
 
@@ -43,7 +47,8 @@ async def compare_table(job: Job, replicas: Sequence[str], named: int) -> Mappin
     """Compare one table at every replica of the ground; a copy that cannot be read makes its result unknown."""
     spans = spans_of(job.table, job.ground.frozen)
     swept = await sweep(job, spans, replicas)
-    return {name: await _conclude(job, name, found, named) for name, found in swept.items()}
+    proofs = await asyncio.gather(*(_conclude(job, name, found, named) for name, found in swept.items()))
+    return dict(zip(swept, proofs, strict=True))
 
 
 async def _conclude(job: Job, replica: str, swept: Sweep, named: int) -> TableProof:
@@ -63,8 +68,8 @@ async def _look_closely(job: Job, replica: str, swept: Sweep, found: Found) -> R
     leaves = await narrow(job, swept.differing, replica)
     swept.damaged += leaves.damaged
     suspects: dict[str, set[str]] = {}
-    for leaf in leaves.differing:
-        suspects |= await _suspects(job, replica, leaf)
+    for start in range(0, len(leaves.differing), LEAVES):
+        suspects |= await _suspects(job, replica, leaves.differing[start : start + LEAVES])
         if len(suspects) >= BATCH:
             await _confirm(job, replica, suspects, found)
             suspects = {}
@@ -74,23 +79,21 @@ async def _look_closely(job: Job, replica: str, swept: Sweep, found: Found) -> R
     return leaves.trouble
 
 
-async def _suspects(job: Job, replica: str, leaf: Span) -> dict[str, set[str]]:
+async def _suspects(job: Job, replica: str, leaves: Sequence[Span]) -> dict[str, set[str]]:
     """Places at which the copies show different rows, with the keys of those rows."""
-    ours = await job.ground.primary.prints(job.table, job.form, leaf)
+    ours = await _prints(job, job.ground.primary, leaves)
     await job.ground.pass_by(replica, await job.ground.position_now(replica))
-    theirs = await job.ground.views[replica].prints(job.table, job.form, leaf)
-    return _by_place({_identity(p) for p in ours} ^ {_identity(p) for p in theirs})
+    theirs = await _prints(job, job.ground.views[replica], leaves)
+    differing = {(row.place, row.print) for row in ours} ^ {(row.place, row.print) for row in theirs}
+    suspects: dict[str, set[str]] = {place: set() for place, _ in differing}
+    for row in (*ours, *theirs):
+        if row.place in suspects:
+            suspects[row.place].add(row.key)
+    return suspects
 
 
-def _identity(row: RowPrint) -> tuple[str, str, int]:
-    return row.place, row.key, row.print
-
-
-def _by_place(rows: set[tuple[str, str, int]]) -> dict[str, set[str]]:
-    places: dict[str, set[str]] = {}
-    for place, key, _ in rows:
-        places.setdefault(place, set()).add(key)
-    return places
+async def _prints(job: Job, view: RowView, leaves: Sequence[Span]) -> list[RowPrint]:
+    return [row for leaf in leaves for row in await view.prints(job.table, job.form, leaf)]
 
 
 async def _confirm(job: Job, replica: str, suspects: Mapping[str, set[str]], found: Found) -> None:

@@ -16,6 +16,7 @@ copy, so:
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,10 +24,11 @@ from enum import Enum, auto
 
 from orchestrator.model.rows import Address, Row
 from orchestrator.verification.result import Pair, pair_rows
+from orchestrator.verification.source import RowView
 from orchestrator.verification.spans import Job
 
-BURSTS = (1, 1, 2, 4, 8, 16, 16, 16)
-"""Reads of each side in each round."""
+BURSTS = (1, 1, 2, 4, 8, 16, 32, 64)
+"""Reads of each side in each round, both at the same time so that a version which lives short is met by both."""
 
 Look = frozenset[tuple[str, int]]
 """Versions and prints of what is shown for one place or key; mostly one, empty for nothing."""
@@ -72,34 +74,56 @@ def look(rows: Iterable[Row]) -> Look:
     return frozenset((row.version, row.print) for row in rows)
 
 
+@dataclass(frozen=True)
+class _Case:
+    """How suspects are read."""
+
+    job: Job
+    replica: str
+    by: Address
+
+    async def read(self, view: RowView, ids: tuple[str, ...], into: _Shown, times: int) -> None:
+        for _ in range(times):
+            read: dict[str, list[Row]] = {}
+            for row in await view.rows(self.job.table, self.job.form, self.by, ids, self.job.show):
+                read.setdefault(row.asked, []).append(row)
+            into.reads.append(read)
+
+    async def round(self, ids: tuple[str, ...], burst: int) -> tuple[_Shown, _Shown, int]:
+        """One round: reads of the primary, reads of the replica, and the position between them."""
+        ground = self.job.ground
+        primary, theirs = _Shown(), _Shown()
+
+        async def follow(position: int) -> None:
+            await ground.pass_by(self.replica, position)
+            await self.read(ground.views[self.replica], ids, theirs, burst)
+
+        await self.read(ground.primary, ids, primary, 1)
+        position = await ground.position_now(self.replica)
+        await asyncio.gather(self.read(ground.primary, ids, primary, burst - 1), follow(position))
+        await self.read(ground.primary, ids, primary, 1)
+        return primary, theirs, position
+
+
 async def settle(job: Job, replica: str, by: Address, ids: Iterable[str]) -> Settled:
     """Read suspects again until each is agreed upon, different, or undecided.
 
     Raises:
         RowsUnreadable: one of the copies could not be read.
     """
-    result = Settled(undecided=sorted(set(ids)))
+    case, result = _Case(job, replica, by), Settled(undecided=sorted(set(ids)))
     earlier: defaultdict[str, set[Look]] = defaultdict(set)
     for burst in BURSTS:
         if not result.undecided:
             break
         result.rounds += 1
-        await _round(job, replica, by, burst, result, earlier)
+        primary, theirs, result.position = await case.round(tuple(result.undecided), burst)
+        _judge(primary, theirs, earlier, result)
     return result
 
 
-async def _round(
-    job: Job, replica: str, by: Address, burst: int, result: Settled, earlier: dict[str, set[Look]]
-) -> None:
-    ids, ground = tuple(result.undecided), job.ground
-    primary, theirs = _Shown(), _Shown()
-    await _read(job, ground.primary, by, ids, primary, 1)
-    result.position = await ground.position_now(replica)
-    await _read(job, ground.primary, by, ids, primary, burst - 1)
-    await ground.pass_by(replica, result.position)
-    await _read(job, ground.views[replica], by, ids, theirs, burst)
-    await _read(job, ground.primary, by, ids, primary, 1)
-    result.undecided = []
+def _judge(primary: _Shown, theirs: _Shown, earlier: defaultdict[str, set[Look]], result: Settled) -> None:
+    ids, result.undecided = result.undecided, []
     for name in ids:
         seen, shown = primary.looks(name), theirs.looks(name)
         ruling, (left, right) = rule(seen, shown, earlier[name])
@@ -110,14 +134,6 @@ async def _round(
             result.gone.append(name)
         elif ruling is Ruling.OPEN:
             result.undecided.append(name)
-
-
-async def _read(job: Job, view: object, by: Address, ids: tuple[str, ...], into: _Shown, times: int) -> None:
-    for _ in range(times):
-        read: dict[str, list[Row]] = {}
-        for row in await view.rows(job.table, job.form, by, ids, job.show):  # type: ignore[attr-defined]
-            read.setdefault(row.asked, []).append(row)
-        into.reads.append(read)
 
 
 def rule(primary: list[Look], replica: list[Look], earlier: set[Look]) -> tuple[Ruling, tuple[Look, Look]]:

@@ -15,8 +15,11 @@ LIVE_PAGES = 128
 """Live spans are small: the less time between the two reads, the fewer rows change in between."""
 LEAF_PAGES = 16
 SPLIT = 8
-AHEAD = 4096
-"""The primary may be read so many spans ahead of the slowest replica."""
+AHEAD = 2
+"""The primary is read so many spans ahead of a replica that keeps up; what is read later differs more."""
+SPAN_S = 0.005
+"""A span takes at least about so long; a replica that lags is given as many more spans as its lag holds."""
+MOST_AHEAD = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +85,17 @@ async def sweep(job: Job, spans: Sequence[Span], replicas: Sequence[str]) -> Map
 
     Never raises for a copy that cannot be read: the replica's `trouble` says so.
     """
-    queues = {name: _Queue(maxsize=AHEAD) for name in replicas}
+    queues = {name: _Queue(maxsize=_ahead(job.ground, name)) for name in replicas}
     found = {name: Sweep() for name in replicas}
     async with asyncio.TaskGroup() as group:
         group.create_task(_feed(job, spans, queues))
         for name in replicas:
             group.create_task(_follow(job, name, queues[name], found[name]))
     return found
+
+
+def _ahead(ground: Ground, replica: str) -> int:
+    return min(MOST_AHEAD, AHEAD + int(ground.followers[replica].lag_s / SPAN_S))
 
 
 _Item = tuple[Span, Digest] | RowsUnreadable | None

@@ -41,7 +41,8 @@ def name(text: str) -> Text:
 
 def _instances(service: str, roles: dict[str, Role]) -> tuple[Instance, ...]:
     return tuple(
-        Instance(id=f"{service}@{c}", service=service, centre=c, role=r, address="127.0.0.1:1") for c, r in roles.items()
+        Instance(id=f"{service}@{c}", service=service, centre=c, role=r, address="127.0.0.1:1")
+        for c, r in roles.items()
     )
 
 

@@ -1,0 +1,245 @@
+"""Carries a run out and brings it to its end: canary, execution, a last look, proofs, figures, sealed evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator import canary
+from orchestrator.conclusion import CanaryRows, conclude
+from orchestrator.diskfile import write
+from orchestrator.errors import DrctlError, Interrupted, Refused, Unreadable
+from orchestrator.evidence.journal import boot_id
+from orchestrator.evidence.signing import KEY_FILE
+from orchestrator.executor import verdict_of
+from orchestrator.history import Answer
+from orchestrator.model.observation import Finding, Snapshot
+from orchestrator.model.plan import Condition, Mode, Plan, Step
+from orchestrator.model.proof import Part, ServiceProof, proof_ok
+from orchestrator.model.run import Measurements, Record, RunState
+from orchestrator.model.topology import Frozen, Instance, Nature
+from orchestrator.ports import Ports
+from orchestrator.runstore import Run
+
+if TYPE_CHECKING:
+    from orchestrator.providers.base import Actor
+    from orchestrator.verification.source import RowSource
+
+WARM_WRITES = 200
+"""The canary is at work when every ledger has this many lines: a second at the default rate."""
+WARM_WITHIN_S = 20.0
+ANSWER_POLL_S = 0.2
+ACTING = frozenset({Mode.ISOLATED, Mode.LIVE})
+FINDINGS, BUNDLE = 3, "bundle"
+
+
+class Injector(Protocol):
+    """Puts faults into the lab and takes them away; no other estate has one."""
+
+    def inject(self, fault: str) -> None:
+        """Put a fault in force."""
+        ...
+
+    def heal(self) -> None:
+        """Take every fault away."""
+        ...
+
+
+class Means(Protocol):
+    """What a run is carried out with; `workflow.Context` is one."""
+
+    @property
+    def home(self) -> Path: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def actors(self) -> Mapping[str, Actor]: ...
+    @property
+    def recorders(self) -> Mapping[str, Actor]: ...
+    @property
+    def rows(self) -> Callable[[Instance], RowSource]: ...
+    @property
+    def canary_rows(self) -> CanaryRows: ...
+    @property
+    def injector(self) -> Injector | None: ...
+
+    async def observe(self, instances: Collection[str] | None = None, within_s: float = ...) -> Snapshot:
+        """Look at every instance (or at some) at once."""
+        ...
+
+
+class Manner(Frozen, kw_only=True):
+    """How a run is carried out; kept beside it, so that a resumed one is carried out alike."""
+
+    rate: float = 200.0
+    """Canary operations a second and entry; 0 for no canary."""
+    key: Path | None = None
+    quiet: bool = False
+
+
+class Outcome(Frozen, kw_only=True):
+    """What a run came to."""
+
+    run: str
+    state: RunState
+    exit_code: int
+    folder: str
+    bundle: str = ""
+    message: str = ""
+    hint: str = ""
+    missing: tuple[str, ...] = ()
+    proven: bool | None = None
+    """Every copy of the systems concerned holds the same content; None: not asked."""
+    measurements: Measurements | None = None
+
+
+async def carry_out(means: Means, run: Run, manner: Manner) -> Outcome:
+    """Execute (or go on with) a run that this process owns, then measure, prove, seal and report."""
+    from orchestrator.durable import run_durably
+    from orchestrator.reports.live import live_view
+
+    write(run.path / "manner.json", manner)
+    try:
+        if run.plan.mode is Mode.LIVE and manner.rate:
+            await begin_canary(run, manner.rate)
+        with live_view(run.plan, quiet=manner.quiet) as progress:
+            state = await run_durably(run.plan, run, ports(means, run, progress), means.state)
+    except Interrupted:
+        raise  # the canary goes on: users' outage goes on too, and a resume wants it measured
+    except BaseException:
+        canary.stop(run.path / "canary")
+        raise
+    finally:
+        run.release()
+    return await finish(means, run, state, manner)
+
+
+async def begin_canary(run: Run, rate: float) -> None:
+    """Start the canary on every entry of the topology, and wait until it is at work.
+
+    Every entry, not only those of the plan: that the others' users see nothing is part of the result.
+
+    Raises:
+        Unreadable: it does not get going; nothing was changed.
+    """
+    entries = [
+        canary.Target(system=v.system, entry=i.id, url=f"http://{i.address}")
+        for v in run.topology.services()
+        for i in v.instances
+        if v.nature is Nature.ROUTE and i.address and v.kind != "network-link"
+    ]
+    folder = run.path / "canary"
+    resumed = any(folder.glob("*.jsonl"))
+    canary.start(
+        canary.CanaryConfig(run=run.id, boot=boot_id(), folder=folder.resolve(), targets=tuple(entries), rate=rate)
+    )
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0 if resumed else WARM_WITHIN_S):
+            while not canary.warm(folder, [t.system for t in entries], WARM_WRITES):
+                await asyncio.sleep(0.05)
+            return
+    if not resumed:
+        raise Unreadable("the canary does not get through the entries", hint=f"see {folder / 'canary.log'}")
+
+
+def ports(means: Means, run: Run, progress: Callable[[Record], None]) -> Ports:
+    """The executor's hands and eyes for this run; a rehearsal's hands only write down."""
+    from orchestrator.checks.conditions import judge
+    from orchestrator.checks.evidence import Evidence
+
+    hands = means.actors if run.plan.mode in ACTING else means.recorders
+
+    def weigh(condition: Condition, now: Snapshot, before: Snapshot, fenced: frozenset[str], epoch: int) -> Finding:
+        return judge(condition, Evidence(topology=run.topology, now=now, before=before, fenced=fenced, epoch=epoch))
+
+    async def answer(step: Step) -> Answer:
+        while (given := run.answer_of(step.id)) is None:
+            await asyncio.sleep(ANSWER_POLL_S)
+        return given
+
+    return Ports(
+        observe=means.observe,
+        actor=lambda kind: hands[kind],
+        judge=weigh,
+        ask=answer,
+        inject=lambda fault: asyncio.to_thread(_injector(means, run.plan).inject, fault),
+        heal=lambda: asyncio.to_thread(_injector(means, run.plan).heal),
+        progress=progress,
+        control=run.control,
+    )
+
+
+def _injector(means: Means, plan: Plan) -> Injector:
+    if means.injector is None or not plan.lab:
+        raise Refused(f"{plan.estate} is no lab: no fault is injected into it")
+    return means.injector
+
+
+async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Outcome:
+    """Look again, prove, measure, seal; the outcome with its exit code."""
+    measured, proofs = None, None
+    if run.plan.mode is not Mode.TABLETOP:
+        after = await means.observe()
+        write(run.path / "after.json", after)
+        if run.plan.mode is Mode.LIVE:
+            canary.stop(run.path / "canary")
+            proofs = await prove(means, run)
+            write(run.path / "proofs.json", proofs)
+            measured = await conclude(run, after, means.canary_rows)
+    bundle = seal(means, run, manner)
+    error = verdict_of(run.id, state, run.history().missing)
+    return Outcome(
+        run=run.id,
+        state=state,
+        exit_code=exit_code(error, measured, proofs),
+        folder=str(run.path),
+        bundle=str(bundle),
+        message=error.message if error else "",
+        hint=error.hint if error else "",
+        missing=run.history().missing,
+        proven=None if proofs is None else proof_ok(proofs),
+        measurements=measured,
+    )
+
+
+async def prove(means: Means, run: Run) -> tuple[ServiceProof, ...]:
+    """That every copy of the systems concerned holds what its primary holds, one service after the other."""
+    from orchestrator.verification.options import Options
+    from orchestrator.verification.service import verify_service
+
+    options = Options(parts=(Part.POSITIONS, Part.CONTENT))
+    services = [v for s in run.plan.systems for v in run.topology.system_by_id[s].services]
+    return tuple(
+        [
+            await verify_service(v, {i.id: means.rows(i) for i in v.instances}, options)
+            for v in services
+            if v.nature is Nature.REPLICATED
+        ]
+    )
+
+
+def seal(means: Means, run: Run, manner: Manner) -> Path:
+    """Seal the evidence; that of an earlier attempt at the same run is kept beside it."""
+    from orchestrator.evidence import bundle
+    from orchestrator.reports.html import render
+
+    sealed = run.path / BUNDLE
+    if sealed.exists():
+        number = next(n for n in range(1, 1000) if not (run.path / f"{BUNDLE}.{n}").exists())
+        sealed.rename(run.path / f"{BUNDLE}.{number}")
+    path = bundle.seal(run.path, key_file=manner.key or means.home / KEY_FILE, render=render)
+    for lang in ("en", "zh"):
+        name = f"report.{lang}.html"
+        (run.path / name).write_bytes((path / name).read_bytes())
+    return path
+
+
+def exit_code(error: DrctlError | None, measured: Measurements | None, proofs: Collection[ServiceProof] | None) -> int:
+    """The code of the state of the world; a run that ended well still has findings where a target was missed."""
+    if error:
+        return error.exit_code
+    missed = measured is not None and any(m.rto_met is False or m.rpo_met is False for m in measured.systems)
+    return FINDINGS if missed or (proofs is not None and not proof_ok(proofs)) else 0

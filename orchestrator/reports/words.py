@@ -1,0 +1,159 @@
+"""Words and figures of the reports in both languages. Pure.
+
+A sentence that stands in one place is written there, as `words("English", "中文")`; here stands what several share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
+
+from orchestrator.model.observation import Reach, Verdict
+from orchestrator.model.plan import Mode, Phase, ScenarioKind
+from orchestrator.model.proof import Sameness
+from orchestrator.model.run import RunState
+from orchestrator.model.topology import CentreRole, Text
+
+BEIJING = timezone(timedelta(hours=8))
+"""Chinese reports show the time that their readers live by; the evidence itself is in UTC."""
+
+
+class Outcome(StrEnum):
+    """What became of a step."""
+
+    DONE = "done"
+    WOULD = "would"
+    """A tabletop or rehearsal: nothing was touched."""
+    FAILED = "failed"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo_failed"
+    SKIPPED = "skipped"
+    OPEN = "open"
+    """Begun, and the journal does not tell its end."""
+    NOT_REACHED = "not_reached"
+
+
+def _t(en: str, zh: str) -> Text:
+    return Text(en=en, zh=zh)
+
+
+NAMES: Mapping[StrEnum, Text] = {
+    Phase.PREPARE: _t("prepare", "准备"),
+    Phase.DETECT: _t("detect", "发现"),
+    Phase.DECIDE: _t("decide", "决策"),
+    Phase.FENCE: _t("fence", "隔离"),
+    Phase.PROMOTE: _t("promote", "提升"),
+    Phase.REDIRECT: _t("redirect", "切流"),
+    Phase.VERIFY: _t("verify", "验证"),
+    Phase.PROTECT: _t("protect", "恢复保护"),
+    Mode.TABLETOP: _t("tabletop (no contact)", "桌面推演（不接触系统）"),
+    Mode.REHEARSAL: _t("rehearsal (probes only)", "预演（只读探测）"),
+    Mode.ISOLATED: _t("isolated (a bubble beside production)", "隔离演练（与生产并行的隔离环境）"),
+    Mode.LIVE: _t("live", "实战（真实切换）"),
+    ScenarioKind.FAILOVER: _t("failover", "故障切换"),
+    ScenarioKind.SWITCHOVER: _t("planned switchover", "计划切换"),
+    ScenarioKind.FAILBACK: _t("failback", "回切"),
+    ScenarioKind.EXERCISE: _t("exercise", "演练"),
+    RunState.RUNNING: _t("not finished", "尚未结束"),
+    RunState.DONE: _t("done", "完成"),
+    RunState.DEGRADED: _t("done, protection not restored", "已恢复服务，保护尚未恢复"),
+    RunState.UNDONE: _t("failed and undone", "失败，已全部回退"),
+    RunState.PARTIAL: _t("a person is needed now", "中间状态，须立即人工处置"),
+    RunState.ABORTED: _t("aborted and undone", "已中止并回退"),
+    Outcome.DONE: _t("done", "完成"),
+    Outcome.WOULD: _t("rehearsed", "已推演"),
+    Outcome.FAILED: _t("failed", "失败"),
+    Outcome.UNDONE: _t("undone", "已回退"),
+    Outcome.UNDO_FAILED: _t("undo failed", "回退失败"),
+    Outcome.SKIPPED: _t("skipped", "跳过"),
+    Outcome.OPEN: _t("outcome unknown", "结果未知"),
+    Outcome.NOT_REACHED: _t("not reached", "未执行"),
+    Verdict.PASS: _t("pass", "通过"),
+    Verdict.FAIL: _t("fail", "未通过"),
+    Verdict.UNKNOWN: _t("unknown", "无法判定"),
+    Reach.ANSWERED: _t("answered", "正常应答"),
+    Reach.REFUSED: _t("refused", "拒绝连接"),
+    Reach.DENIED: _t("denied", "拒绝访问"),
+    Reach.SILENT: _t("silent", "无应答"),
+    Reach.UNKNOWN: _t("unknown", "未知"),
+    Sameness.EQUAL: _t("equal", "一致"),
+    Sameness.DIFFERENT: _t("different", "不一致"),
+    Sameness.UNKNOWN: _t("could not tell", "无法判定"),
+    Sameness.SKIPPED: _t("not compared", "未比对"),
+    CentreRole.PRODUCTION: _t("production", "生产中心"),
+    CentreRole.METRO: _t("same city", "同城中心"),
+    CentreRole.REMOTE: _t("remote", "异地中心"),
+}
+"""What people call the members of the model's enumerations."""
+
+
+class Words:
+    """One language: chooses between two texts, and writes figures as its readers do."""
+
+    def __init__(self, lang: str) -> None:
+        self.lang = "zh" if lang.lower().startswith("zh") else "en"
+        self.chinese = self.lang == "zh"
+
+    def __call__(self, en: str, zh: str) -> str:
+        """The text in this language."""
+        return zh if self.chinese else en
+
+    def of(self, text: Text) -> str:
+        """A text of the model in this language; the other one where this is empty."""
+        return text.of(self.lang) or text.en or text.zh
+
+    def name(self, member: StrEnum) -> str:
+        """What people call a member of an enumeration."""
+        return self.of(NAMES[member])
+
+    def seconds(self, value: float | None) -> str:
+        """A measured duration: `0.61 s`, `14.2 s`, `5 min 3 s`; None is `not measured`."""
+        if value is None:
+            return self("not measured", "未测得")
+        if value < 0:
+            return f"−{self.seconds(-value)}"
+        if value < 120:
+            digits = f"{value:.2f}" if value < 10 else f"{value:.1f}"
+            return f"{digits} {self('s', '秒')}"
+        return self._long(round(value))
+
+    def target(self, value: float) -> str:
+        """A target as it was set: `0 s`, `60 s`, `4 h`."""
+        if value < 120 or value % 60:
+            return f"{value:g} {self('s', '秒')}" if value < 120 else self._long(round(value))
+        hours, minutes = divmod(round(value) // 60, 60)
+        return self._long(hours * 3600 + minutes * 60)
+
+    def _long(self, value: int) -> str:
+        days, rest = divmod(value, 86400)
+        hours, rest = divmod(rest, 3600)
+        minutes, seconds = divmod(rest, 60)
+        units = (("d", "天"), ("h", "小时"), ("min", "分"), ("s", "秒"))
+        parts = [f"{n} {self(*u)}" for n, u in zip((days, hours, minutes, seconds), units, strict=True) if n]
+        return " ".join(parts[:2]) or f"0 {self('s', '秒')}"
+
+    def count(self, value: int | None) -> str:
+        """A number with separators; None is `not measured`."""
+        return self("not measured", "未测得") if value is None else f"{value:,}"
+
+    def moment(self, text: str, *, fraction: bool = False) -> str:
+        """A time of the evidence (UTC, RFC 3339) as readers want it: UTC, in Chinese Beijing time; as it is if unreadable."""
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return text or "–"
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(BEIJING if self.chinese else UTC)
+        clock = f"{moment:%Y-%m-%d %H:%M:%S}" + (f".{moment.microsecond // 1000:03d}" if fraction else "")
+        return f"{clock} {self('UTC', '北京时间')}"
+
+    def met(self, value: bool | None) -> str:
+        """The verdict on an objective."""
+        return self("not measured", "未测得") if value is None else self("met", "达成") if value else self("missed", "未达成")
+
+    def size(self, value: int) -> str:
+        """Bytes, with the unit that gives a short number."""
+        amount, units = float(value), ["B", "KB", "MB", "GB"]
+        while amount >= 1000 and len(units) > 1:
+            amount, _ = amount / 1000, units.pop(0)
+        return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
