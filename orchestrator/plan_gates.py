@@ -167,7 +167,7 @@ GATES: Mapping[GateName, Callable[[Case], Iterator[str]]] = {
 HINTS: Mapping[GateName, str] = {
     GateName.CANDIDATE_READY: "name another centre with --to, or fewer systems with --system",
     GateName.LOST_IS_GONE: "use `switchover` for a healthy centre; to drill the loss add --fault, or --mode rehearsal",
-    GateName.FAULT_FITS: "name a fault that takes the lost centres away, e.g. 'kill-centre a', with --mode live",
+    GateName.FAULT_FITS: "name a live fault that takes the lost centres away (kill-centre, freeze-centre), or fewer --system",
     GateName.LOSS_ACCEPTED: "add --accept-loss; two people must then approve the plan by name",
     GateName.REPLICATION_HEALTHY: "`drctl check` names what is wrong; a lost centre needs `failover`",
     GateName.THREE_COPIES: "bring the copies back first: `drctl plan restore`",

@@ -1,4 +1,4 @@
-"""Order of a plan's steps: waves, forecasts, the critical path, and what is beyond return. Pure; linear in the edges."""
+"""Order of a plan's steps: waves, forecasts, the critical path, what is beyond return. Pure; linear in the edges."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from orchestrator.model.plan import Loss
 from orchestrator.model.topology import Objective, Role, Service, System, Text, Topology
 from orchestrator.situation import DataMove, declared_sync
 
-EVIDENCE_MAX_AGE_S = 300.0
-"""A look at the old primary proves its sync chain for this long: the chain may have been changed since."""
+EVIDENCE_MAX_AGE_S = 3600.0
+"""A look at the old primary proves its sync chain for this long; as checks.evidence.BEFORE_AGE_MAX_S."""
 
 
 def loss_of(
@@ -36,10 +36,10 @@ def loss_of(
     if now is None:
         return _declared(data.service, data, budget)
     for look in (now, before):
-        if look is not None and recent(look, at) and _waited_for(data, look):
+        if look is not None and _waited_for(data, look, at):
             reason = Text(
-                en=f"the primary waited for {data.new_primary} alone (seen {look.taken_at})",
-                zh=f"主库只等待 {data.new_primary} 的确认（观测于 {look.taken_at}）",
+                en=f"the primary acknowledged nothing without {data.new_primary}",
+                zh=f"未经 {data.new_primary} 确认，主库不会确认任何写入",
             )
             return Loss(service=data.service.id, proven_zero=True, seconds=0.0, reason=reason, budget_s=budget)
     return _behind(data, now, budget)
@@ -61,10 +61,10 @@ def objective(system: System, topology: Topology, lost: tuple[str, ...]) -> Obje
     return system.site_loss if any(city and city <= set(lost) for city in cities) else system.centre_loss
 
 
-def recent(look: Snapshot, at: str) -> bool:
-    """Whether a look is young enough to prove something at the time `at`."""
+def recent(then: str, now: str) -> bool:
+    """Whether what was seen at `then` still proves something at `now` (UTC, RFC 3339); not where either is no time."""
     try:
-        age = _time(at) - _time(look.taken_at)
+        age = _time(now) - _time(then)
     except ValueError:
         return False
     return abs(age.total_seconds()) <= EVIDENCE_MAX_AGE_S
@@ -75,9 +75,11 @@ def _time(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _waited_for(data: DataMove, look: Snapshot) -> bool:
+def _waited_for(data: DataMove, look: Snapshot, at: str) -> bool:
     primary = look.of(f"{data.service.id}@{data.standing.primary}")
     if primary.reach is not Reach.ANSWERED or primary.role is not Role.PRIMARY:
+        return False
+    if not recent(primary.at or look.taken_at, at):
         return False
     chained = [d for d in primary.downstreams if d.centre == data.new_primary and d.sync and d.streaming]
     return primary.sync_required == (data.new_primary,) and bool(chained)

@@ -39,7 +39,7 @@ def _promotions(steps: Mapping[str, Step], moves: Mapping[str, DataMove]) -> Ite
 
 
 def _disarms(step: Step, old: str, candidate: str, sync: bool) -> bool:
-    """Whether a step keeps the old primary from acknowledging; losing its standby does so only while it waits for it."""
+    """Whether a step keeps the old primary from acknowledging; the loss of a standby does, while it waits for that."""
     if step.instance == old:
         return step.verb in {Verb.FENCE, Verb.DEMOTE}
     return sync and step.instance == candidate and step.verb is Verb.REPOINT and not step.towards

@@ -1,4 +1,4 @@
-"""Who takes part in a plan: the lost centres, the one that takes over, the systems, and how each service moves. Pure."""
+"""Who takes part in a plan: lost centres, the one that takes over, systems, and how each service moves. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from orchestrator.errors import Refused
 from orchestrator.model.observation import Snapshot
-from orchestrator.model.plan import Mode
 from orchestrator.model.request import Request
 from orchestrator.model.runbook import LostRule, Runbook, SystemRule, TargetRule
 from orchestrator.model.topology import CentreRole, Frozen, Nature, Service, System, Topology
@@ -191,7 +190,7 @@ def _move(standing: Standing, rule: TargetRule | None, movement: Movement, reque
 def _new_primary(standing: Standing, rule: TargetRule | None, movement: Movement, request: Request) -> str:
     """Where the primary is to stand; one without a copy there is refused by the gate `candidate-ready`."""
     if rule is TargetRule.SURVIVOR and standing.primary in movement.lost:
-        return movement.target if request.target else _best_survivor(standing, movement)
+        return _survivor(standing, movement)
     if rule is TargetRule.NAMED:
         return movement.target
     if rule is TargetRule.HOME and _goes_home(standing, request.target):
@@ -199,15 +198,13 @@ def _new_primary(standing: Standing, rule: TargetRule | None, movement: Movement
     return standing.primary
 
 
-def _best_survivor(standing: Standing, movement: Movement) -> str:
-    """The sync standby, else a copy in the scenario's target, else in the same city, else any; empty for none."""
+def _survivor(standing: Standing, movement: Movement) -> str:
+    """The target; for a service without a copy there its sync standby, one in the same city, or any; empty: none."""
     topology, primary = movement.topology, standing.primary
     there = sorted(i.centre for i in standing.service.instances if i.centre not in movement.lost)
-    return min(
-        there,
-        key=lambda c: (c not in standing.sync, c != movement.target, not topology.same_site(c, primary), c),
-        default="",
-    )
+    if movement.target in there:
+        return movement.target
+    return min(there, key=lambda c: (c not in standing.sync, not topology.same_site(c, primary), c), default="")
 
 
 def _nothing_to_do(runbook: Runbook, idle: Sequence[str]) -> None:

@@ -86,9 +86,6 @@ class Fitting:
         """For each system a confirmation, after all its steps, of what the runbook wants at the end."""
         text = Text(en="Confirm that {system} is protected again", zh="确认{system}已恢复保护")
         for view in self.views.values():
-            verify = conditions(view, self.runbook.verify, None)
-            if not verify:
-                continue
             template = StepTemplate(
                 id=FINAL,
                 verb=Verb.CONFIRM,
@@ -100,7 +97,7 @@ class Fitting:
                 timeout_s=120.0,
                 text=text,
             )
-            yield Draft(template=template, step=self._step(template, view, None))
+            yield from self._draft(template, view, None)
 
     def _estate(self, template: StepTemplate) -> Iterator[Draft]:
         views = list(self.views.values())
@@ -110,11 +107,17 @@ class Fitting:
     def _system(self, template: StepTemplate, view: SystemView) -> Iterator[Draft]:
         if template.subject is Selector.SYSTEM:
             if holds(view, template.when, None):
-                yield Draft(template=template, step=self._step(template, view, None))
+                yield from self._draft(template, view, None)
             return
         for instance in dict.fromkeys(resolve(view, template.subject, None)):
             if holds(view, template.when, instance):
-                yield Draft(template=template, step=self._step(template, view, instance))
+                yield from self._draft(template, view, instance)
+
+    def _draft(self, template: StepTemplate, view: SystemView, instance: Instance | None) -> Iterator[Draft]:
+        """A draft; none for a confirmation of which nothing is there to be confirmed (no entry, no database)."""
+        step = self._step(template, view, instance)
+        if step.verify or step.verb is not Verb.CONFIRM:
+            yield Draft(template=template, step=step)
 
     def _step(self, template: StepTemplate, view: SystemView | None, instance: Instance | None) -> Step:
         system = view.system.id if view else NO_SYSTEM

@@ -36,6 +36,7 @@ def plan(
     runbook: Runbook,
     request: Request,
     timings: Timings,
+    *,
     before: Snapshot | None = None,
 ) -> Plan:
     """The plan for a scenario.
@@ -73,7 +74,7 @@ def plan(
         systems=decision.systems,
         steps=placed.steps,
         losses=tuple(m.loss for m in in_plan if m.loss),
-        forecast_rto_s=placed.rto_s,
+        forecast_rto_s=0.0 if runbook.kind is ScenarioKind.EXERCISE else placed.rto_s,
         forecast_total_s=placed.total_s,
         fault=request.fault,
         version=request.version,

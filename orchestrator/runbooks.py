@@ -31,6 +31,9 @@ from orchestrator.yamltypes import Duration, Identifier, convert, seconds
 EXTENDS_MAX = 3
 """A runbook may stand on another, that on a third; deeper is hard to read."""
 
+YES = "yes,y,是,同意"
+"""Answers to a yes-no question that let a plan go on."""
+
 NOWHERE = frozenset({Selector.ESTATE, Selector.SYSTEM, Selector.NOBODY})
 SUBJECTS = frozenset(Selector) - {
     Selector.NOBODY,
@@ -56,7 +59,7 @@ class UndoFile(Frozen, kw_only=True):
     do: Verb
     towards: Selector = Selector.NOBODY
     playbook: str = ""
-    params: dict[str, str] = {}
+    params: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class AskFile(Frozen, kw_only=True):
@@ -64,6 +67,7 @@ class AskFile(Frozen, kw_only=True):
 
     question: Text
     answer: Literal["yes-no", "text"] = "yes-no"
+    """yes-no: only a yes lets the plan go on; text: whatever is answered is kept."""
 
 
 class StepFile(Frozen, kw_only=True):
@@ -81,7 +85,7 @@ class StepFile(Frozen, kw_only=True):
     undo: UndoFile | None = None
     playbook: str = ""
     ask: AskFile | None = None
-    params: dict[str, str] = {}
+    params: dict[str, str] = msgspec.field(default_factory=dict)
     timeout: Duration = "60s"
     text: Text | None = None
 
@@ -172,6 +176,8 @@ def _template(step: StepFile) -> StepTemplate:
     params = {**step.params, **({"playbook": step.playbook} if step.playbook else {})}
     if step.ask:
         params["answer"] = step.ask.answer
+        if step.ask.answer == "yes-no":
+            params["expect"] = YES
     return StepTemplate(
         id=step.id,
         verb=step.do,
@@ -282,6 +288,11 @@ def _texts(step: StepFile) -> Iterator[str]:
     yield step.playbook
     if step.undo:
         yield from (*step.undo.params.values(), step.undo.playbook)
+
+
+def runbook_folder() -> Path:
+    """The runbooks that come with the program: runbooks/ beside the package."""
+    return Path(__file__).resolve().parent.parent / "runbooks"
 
 
 def load_runbooks(folder: Path) -> tuple[Runbook, ...]:

@@ -391,7 +391,7 @@ def _db_reading(nodes: dict[str, Node], node: Node) -> Reading:
     )
 
 
-def step(  # noqa: PLR0913
+def step(
     name: str,
     verb: Verb,
     instance: str = "",

@@ -79,7 +79,7 @@ def validate(settings: Settings, estate: str | None, output: str) -> None:
     from orchestrator.reports.topology_table import summary
 
     click.echo(f"{result.file}: valid")
-    click.echo(summary(found, found.systems))
+    click.echo(summary(found, found.systems, settings.lang))
     for note in result.notes:
         click.echo(f"note: {note}")
 
@@ -123,7 +123,7 @@ def show(
         echo_json(msgspec.structs.replace(found, systems=tuple(chosen)))
         return
     click.echo(f"{found.id}: {found.name.of(settings.lang)}")
-    click.echo(tables.summary(found, chosen))
+    click.echo(tables.summary(found, chosen, settings.lang))
     _print(tables.centres_table(found, chosen, settings.lang))
     if found.groups:
         _print(tables.groups_table(found, chosen, settings.lang))
@@ -213,6 +213,8 @@ def _print(table: Table) -> None:
 
     from rich.console import Console
 
-    click.echo()
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    lines = (line.rstrip() for line in captured.get().splitlines())
+    click.echo("\n" + "\n".join(lines))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,8 +31,9 @@ from orchestrator.model.plan import Plan
 from orchestrator.model.run import Event, Record
 
 BUNDLE = "bundle"
-"""Name of the sealed folder inside a run folder."""
+"""Name of the sealed folder inside a run folder; that of a run which was resumed after its sealing is `bundle-2`."""
 MANIFEST, SIGNATURE, SUMS, PUBLIC, GUIDE = "MANIFEST.json", "MANIFEST.sig", "SHA256SUMS", "public.pem", "VERIFY.md"
+_IS_BUNDLE = re.compile(rf"{BUNDLE}(-[1-9][0-9]{{0,3}})?")
 FORMAT = "drctl-evidence/1"
 LANGUAGES = ("en", "zh")
 SIZE_MAX = 64 * 1024 * 1024
@@ -39,7 +41,7 @@ SIZE_MAX = 64 * 1024 * 1024
 _NEEDED = ("plan.json", "topology.json", "journal.jsonl")
 _EXACT = frozenset({"plan.json", "topology.json", "approvals.json", "journal.jsonl"})
 """Hashes bind these to each other, so not one byte of them may be redacted: a secret in them refuses the sealing."""
-_NOT_EVIDENCE = frozenset({BUNDLE, "owner.json", "owner.lock", "control"})
+_NOT_EVIDENCE = frozenset({"owner.json", "owner.lock", "control"})
 """Who holds the run at the moment, and what is asked of him."""
 _SHOWN_MAX = 20
 
@@ -65,17 +67,38 @@ def seal(run_dir: Path, *, key_file: Path, render: Render | None = None, created
     if missing:
         raise BadFile(f"{run_dir} is no folder of a run: {', '.join(missing)} missing", hint="`drctl runs list`")
     with _alone(run_dir):
-        if (run_dir / BUNDLE).exists():
-            raise Refused(f"{run_dir / BUNDLE} is sealed already", hint="a sealed bundle is never changed")
+        target, former = _place(run_dir)
         staging = Path(tempfile.mkdtemp(prefix=".bundle.", dir=run_dir))
         try:
-            _fill(run_dir, staging, key_file, render, created or datetime.now(UTC).isoformat(timespec="seconds"))
+            now = created or datetime.now(UTC).isoformat(timespec="seconds")
+            _fill(run_dir, staging, key_file, render, now, former)
             staging.chmod(0o755)
-            staging.rename(run_dir / BUNDLE)
+            staging.rename(target)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-    return run_dir / BUNDLE
+    return target
+
+
+def bundles(run_dir: Path) -> tuple[Path, ...]:
+    """The sealed bundles of a run, oldest first."""
+    found = [p for p in run_dir.glob(f"{BUNDLE}*") if _IS_BUNDLE.fullmatch(p.name)]
+    return tuple(sorted(found, key=lambda p: int(p.name.partition("-")[2] or 1)))
+
+
+def _place(run_dir: Path) -> tuple[Path, str]:
+    """Where the next bundle goes, and the hash of the manifest that it goes beyond (empty for the first).
+
+    A sealed bundle is never changed; a run that was resumed after its sealing gets another, which names the former.
+    """
+    known = bundles(run_dir)
+    if not known:
+        return run_dir / BUNDLE, ""
+    manifest = known[-1] / MANIFEST
+    sealed = msgspec.json.decode(manifest.read_bytes(), type=Manifest) if manifest.is_file() else None
+    if sealed is None or sealed.journal_records == len(read_journal(run_dir / "journal.jsonl")):
+        raise Refused(f"{known[-1]} is sealed already", hint="a sealed bundle is never changed")
+    return run_dir / f"{BUNDLE}-{len(known) + 1}", hashlib.sha256(manifest.read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -94,7 +117,7 @@ def _alone(run_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _fill(run_dir: Path, staging: Path, key_file: Path, render: Render | None, created: str) -> None:
+def _fill(run_dir: Path, staging: Path, key_file: Path, render: Render | None, created: str, former: str) -> None:
     key = load_or_create_key(key_file)
     redacted, left_out = _copy(run_dir, staging)
     versions = _versions(staging)
@@ -120,6 +143,7 @@ def _fill(run_dir: Path, staging: Path, key_file: Path, render: Render | None, c
         files=tuple(_sealed(staging)),
         redacted=tuple(redacted),
         left_out=tuple(left_out),
+        supersedes=former,
     )
     content = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
     _write(staging / MANIFEST, content)
@@ -129,7 +153,9 @@ def _fill(run_dir: Path, staging: Path, key_file: Path, render: Render | None, c
 def _closed_journal(staging: Path, plan: Plan, run: str) -> tuple[Record, ...]:
     records = read_journal(staging / "journal.jsonl", genesis(plan.sha256, run))
     if not any(r.event is Event.RUN_CLOSED for r in records):
-        raise Refused(f"run {run} is not closed yet", hint=f"`drctl runs resume {run}` or `drctl runs abort {run}` first")
+        raise Refused(
+            f"run {run} is not closed yet", hint=f"`drctl runs resume {run}` or `drctl runs abort {run}` first"
+        )
     return records
 
 
@@ -154,7 +180,7 @@ def _evidence(run_dir: Path) -> Iterator[tuple[Path, str]]:
     """Every file of a run folder that is evidence, in order, and why it cannot be taken where it cannot."""
     for folder, folders, files in os.walk(run_dir):
         top = Path(folder) == run_dir
-        folders[:] = sorted(n for n in folders if not (top and (n in _NOT_EVIDENCE or n.startswith("."))))
+        folders[:] = sorted(n for n in folders if not (top and _not_evidence(n)))
         links = [n for n in folders if (Path(folder) / n).is_symlink()]
         for name in sorted([*links, *files]):
             if not (top and _not_evidence(name)):
@@ -164,7 +190,14 @@ def _evidence(run_dir: Path) -> Iterator[tuple[Path, str]]:
 def _not_evidence(name: str) -> bool:
     drawn_anew = name.startswith("report.") and name.endswith(".html")
     own = name in {MANIFEST, SIGNATURE, SUMS, PUBLIC, GUIDE}
-    return own or drawn_anew or name in _NOT_EVIDENCE or name.startswith(".") or name.endswith((".part", ".pid"))
+    return (
+        own
+        or drawn_anew
+        or name in _NOT_EVIDENCE
+        or bool(_IS_BUNDLE.fullmatch(name))
+        or name.startswith(".")
+        or name.endswith((".part", ".pid"))
+    )
 
 
 def _why_not(path: Path) -> str:
@@ -213,10 +246,21 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sealed(folder: Path) -> Iterator[SealedFile]:
-    for path in _files(folder):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        yield SealedFile(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=digest)
+    return (_file(folder, path) for path in _files(folder))
+
+
+def _file(folder: Path, path: Path) -> SealedFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SealedFile(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=digest)
+
+
+def list_files(folder: Path) -> tuple[SealedFile, ...]:
+    """What of a run folder or a bundle is evidence, with sizes and hashes; its seal and its reports are not named."""
+    if (folder / MANIFEST).exists():
+        files: Iterator[SealedFile] = _sealed(folder)
+        return tuple(f for f in files if not _not_evidence(f.path))
+    return tuple(_file(folder, path) for path, reason in _evidence(folder) if not reason)
 
 
 def sums_text(files: Iterator[SealedFile] | tuple[SealedFile, ...]) -> bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from orchestrator.errors import BadFile, DrctlError
-from orchestrator.evidence.bundle import BUNDLE, FORMAT, MANIFEST, PUBLIC, SIGNATURE, SUMS, sums_text
+from orchestrator.evidence.bundle import FORMAT, MANIFEST, PUBLIC, SIGNATURE, SUMS, bundles, sums_text
 from orchestrator.evidence.journal import genesis, read_journal
 from orchestrator.evidence.signing import fingerprint, load_public, parse_public, signature_holds
 from orchestrator.model.evidence import Manifest, Problem, ProblemKind, SealedFile, Verification
@@ -37,14 +37,14 @@ T = TypeVar("T")
 
 
 def find_bundle(path: Path) -> Path:
-    """The bundle that `path` means: a bundle, or a run folder that holds one.
+    """The bundle that `path` means: a bundle, or a run folder that holds one (the newest).
 
     Raises:
         BadFile: it is neither.
     """
     if not path.is_dir():
         raise BadFile(f"{path}: not a folder", hint="give a bundle, a run folder or the id of a run")
-    for folder in (path, path / BUNDLE):
+    for folder in (path, *reversed(bundles(path))):
         if any(os.path.lexists(folder / name) for name in (MANIFEST, SIGNATURE, SUMS)):
             return folder
     if (path / "journal.jsonl").exists():
@@ -118,7 +118,9 @@ def _manifest(content: bytes | None, problems: list[Problem]) -> Manifest | None
         return None
     if manifest.format != FORMAT:
         problems.append(
-            _problem(ProblemKind.MANIFEST, MANIFEST, f"unknown format {manifest.format!r}", f"未知格式 {manifest.format!r}")
+            _problem(
+                ProblemKind.MANIFEST, MANIFEST, f"unknown format {manifest.format!r}", f"未知格式 {manifest.format!r}"
+            )
         )
     if not manifest.files:
         problems.append(_problem(ProblemKind.MANIFEST, MANIFEST, "names no file", "未列出任何文件"))
@@ -151,7 +153,9 @@ def _key(
     if manifest and manifest.key_fingerprint != found:
         named = manifest.key_fingerprint
         problems.append(
-            _problem(ProblemKind.KEY, PUBLIC, f"is key {found}, the manifest names {named}", f"清单所载公钥 {named} 与其不符")
+            _problem(
+                ProblemKind.KEY, PUBLIC, f"is key {found}, the manifest names {named}", f"清单所载公钥 {named} 与其不符"
+            )
         )
     return key
 
@@ -177,7 +181,9 @@ def _check_files(bundle: Path, manifest: Manifest, problems: list[Problem]) -> f
     for file in manifest.files:
         if file.path in named or not _is_inside(file.path):
             problems.append(
-                _problem(ProblemKind.MANIFEST, file.path, "is named twice or points outside", "重复列出或指向证据包之外")
+                _problem(
+                    ProblemKind.MANIFEST, file.path, "is named twice or points outside", "重复列出或指向证据包之外"
+                )
             )
         else:
             named[file.path] = file
@@ -289,7 +295,9 @@ def _check_binding(
     bundle: Path, manifest: Manifest, plan: Plan, intact: frozenset[str], problems: list[Problem]
 ) -> None:
     if plan.sha256 != manifest.plan_sha256:
-        problems.append(_problem(ProblemKind.BINDING, "plan.json", "is not the plan of the manifest", "与清单所载方案不符"))
+        problems.append(
+            _problem(ProblemKind.BINDING, "plan.json", "is not the plan of the manifest", "与清单所载方案不符")
+        )
     topology = _decode(bundle, "topology.json", Topology, intact, problems)
     if topology and topology_sha256(topology) != plan.topology_sha256:
         problems.append(

@@ -12,7 +12,17 @@ from orchestrator.model.evidence import Clock, InstanceVersion, Versions
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.topology import Setting
 
-LIBRARIES = ("aiohttp", "ansible-core", "ansible-runner", "click", "cryptography", "dbos", "msgspec", "psycopg", "uvloop")
+LIBRARIES = (
+    "aiohttp",
+    "ansible-core",
+    "ansible-runner",
+    "click",
+    "cryptography",
+    "dbos",
+    "msgspec",
+    "psycopg",
+    "uvloop",
+)
 """Those whose behaviour a run's result depends on."""
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _STA_UNSYNC = 0x40

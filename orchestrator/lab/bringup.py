@@ -35,7 +35,7 @@ def bring_up(lab_dir: Path, progress: Callable[[str], None]) -> LabState:
         progress(f"lab {lab.id}: databases from {lab.bindir}, data in {lab.root}")
         services.start_relay(lab)
         _make_services(lab)
-        services.start_apps(lab, tuple(layout.apps()))
+        services.start_apps(lab)
         progress("relays and nine apps started; making nine databases")
         Systems(lab, progress).bring_up()
         for place in layout.entries():

@@ -56,6 +56,7 @@ def _endpoint(lab_dir: Path, lab: LabState, place: Place) -> Endpoint:
 
 
 def _database(lab_dir: Path, lab: LabState, place: Place) -> dict[str, str]:
+    bubble = [sys.executable, "-m", "orchestrator.lab.bubble", place.system, place.centre]
     relay = [sys.executable, "-m", "orchestrator.lab.relayctl", str(lab_dir.resolve())]
     return {
         "pgdata": str(postgres.pgdata(lab, place)),
@@ -68,4 +69,5 @@ def _database(lab_dir: Path, lab: LabState, place: Place) -> dict[str, str]:
         "os_user_prefix": binaries.os_user_prefix(postgres.account_of(lab)),
         "fence_route_command": shlex.join([*relay, "isolate", place.id]),
         "unfence_route_command": shlex.join([*relay, "restore", place.id]),
+        "bubble_app_command": shlex.join(bubble),
     }

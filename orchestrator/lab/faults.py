@@ -91,7 +91,7 @@ def _example(kind: FaultKind) -> str:
 
 def _guess(word: str, known: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
 
 
 def _known(word: str, known: tuple[str, ...], what: str) -> str:

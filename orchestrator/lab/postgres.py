@@ -168,7 +168,9 @@ def _write(path: Path, text: str, state: LabState) -> None:
 
 
 def start(state: LabState, place: Place) -> int:
-    """Start the server without waiting for it; the postmaster's pid.
+    """Start a server of which no process lives, without waiting for it; the postmaster's pid.
+
+    The pid file of a killed one is removed: while init has not reaped it, PostgreSQL would take it for living.
 
     Raises:
         Refused: the instance is fenced.
@@ -176,6 +178,7 @@ def start(state: LabState, place: Place) -> int:
     folder = pgdata(state, place)
     if (folder / FENCED).exists():
         raise Refused(f"{place.id} is fenced", hint="unfence or rejoin it first")
+    (folder / "postmaster.pid").unlink(missing_ok=True)
     program = str(Path(state.bindir) / "postgres")
     log = state.folder(place) / "log" / "start.log"
     account = account_of(state)

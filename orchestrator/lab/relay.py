@@ -269,12 +269,14 @@ class Relay:
 
     async def serve(self) -> None:
         """Listen on every route, then on the control socket, and never end."""
+        servers = []  # a server that nobody refers to is closed
         for route in self.config.routes:
-            await LOOP.create_server(
+            server = await LOOP.create_server(
                 lambda route=route: Connection(self, route).accept(),  # type: ignore[misc]
                 self.config.host, route.listen, backlog=256, reuse_address=True,
             )  # fmt: skip
-        await asyncio.start_unix_server(self.answer, self.config.socket)
+            servers.append(server)
+        servers.append(await asyncio.start_unix_server(self.answer, self.config.socket))
         await asyncio.Event().wait()
 
 

@@ -24,6 +24,7 @@ from orchestrator.lab.processes import Process
 from orchestrator.lab.relayctl import RelayConfig, Route
 from orchestrator.lab.state import LabState
 
+APP_CONFIG = "app.json"
 _SAVED = "servers.state"
 _POLL_S = 0.02
 
@@ -68,18 +69,20 @@ def make_app(lab: LabState, place: Place) -> None:
     """Folder, configuration and first target of an app."""
     folder = lab.folder(place)
     folder.mkdir(parents=True)
+    (folder / APP_CONFIG).write_bytes(msgspec.json.encode([_app_config(lab, place)]))
     system = layout.system(place.system)
-    entries = {
-        s: f"http://{lab.address(Place(system=s, service='entry', centre='edge').id)}" for s in system.depends_on
-    }
-    config = AppConfig(
-        system=place.system, centre=place.centre, host=layout.HOST, port=lab.ports[place.id], folder=str(folder),
-        dependencies=entries,
-    )  # fmt: skip
-    (folder / "app.json").write_bytes(msgspec.json.encode(config))
     if place.centre in system.serving:
         target = Target(centre=system.primary, address=seen(lab, place, system.primary), epoch=0)
         (folder / "upstream.json").write_bytes(msgspec.json.encode(target))
+
+
+def _app_config(lab: LabState, place: Place) -> AppConfig:
+    needed = layout.system(place.system).depends_on
+    entries = {e.system: f"http://{lab.address(e.id)}" for e in layout.entries() if e.system in needed}
+    return AppConfig(
+        system=place.system, centre=place.centre, host=layout.HOST, port=lab.ports[place.id],
+        folder=str(lab.folder(place)), dependencies=entries,
+    )  # fmt: skip
 
 
 def seen(lab: LabState, place: Place, centre: str) -> str:
@@ -88,12 +91,21 @@ def seen(lab: LabState, place: Place, centre: str) -> str:
     return lab.address(database if centre == place.centre else layout.route(place.centre, database))
 
 
-def start_apps(lab: LabState, places: Sequence[Place]) -> None:
-    """Start apps, several through one starter that loads the libraries once."""
-    configs = [str(lab.folder(p) / "app.json") for p in places]
-    folder = Path(lab.root)
-    command = [sys.executable, "-m", "orchestrator.lab.webapp", *configs]
-    processes.spawn(command, lab_id=lab.id, folder=folder, log=folder / "apps.log")
+def start_app(lab: LabState, place: Place) -> int:
+    """Start one app; the process's pid."""
+    return _start_webapp(lab, lab.folder(place) / APP_CONFIG)
+
+
+def start_apps(lab: LabState) -> int:
+    """Start every app through one starter that loads the libraries once and then ends; the starter's pid."""
+    path = Path(lab.root) / "apps.json"
+    path.write_bytes(msgspec.json.encode([_app_config(lab, place) for place in layout.apps()]))
+    return _start_webapp(lab, path)
+
+
+def _start_webapp(lab: LabState, path: Path) -> int:
+    command = [sys.executable, "-m", "orchestrator.lab.webapp", str(path)]
+    return processes.spawn(command, lab_id=lab.id, folder=path.parent, log=path.with_name("app.log"))
 
 
 _HAPROXY = """\
@@ -179,7 +191,7 @@ def start(lab_dir: Path, place: Place, within_s: float = 20.0) -> None:
         if place.service == "db":
             postgres.start(lab, place)
         elif place.service == "app":
-            start_apps(lab, [place])
+            start_app(lab, place)
         else:
             start_entry(lab, place)
     wait_listening(lab, place, within_s)

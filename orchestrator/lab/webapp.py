@@ -1,7 +1,7 @@
 """The lab's app: a small HTTP service on its system's database.
 
-`python -m orchestrator.lab.webapp CONFIG…` with an `AppConfig` as JSON in each file: one process an app. Several are
-forked after the libraries are loaded once, which costs a ninth of loading them in each. What each answers:
+`python -m orchestrator.lab.webapp FILE` with a list of `AppConfig` as JSON: a process for each app. Several are forked
+after the libraries are loaded once, which costs a ninth of loading them in each. What each answers:
 
 GET  /health          200 with what it is set to and whether its database takes writes
 GET  /ready           200 where it serves and its database takes writes, else 503
@@ -207,8 +207,10 @@ async def serve(config: AppConfig) -> None:
     app = App(config)
     await app.resume()
     server = web.Server(app.handle, access_log=None, keepalive_timeout=60)
-    await asyncio.get_running_loop().create_server(server, config.host, config.port, reuse_address=True, backlog=256)
-    await asyncio.Event().wait()
+    listener = await asyncio.get_running_loop().create_server(
+        server, config.host, config.port, reuse_address=True, backlog=256
+    )
+    await listener.serve_forever()
 
 
 def become(config: AppConfig) -> None:
@@ -222,9 +224,9 @@ def become(config: AppConfig) -> None:
         runner.run(serve(config))
 
 
-def main(paths: list[str]) -> None:
+def main(path: str) -> None:
     """Be the app of one configuration; of several, start a process for each and end."""
-    configs = [msgspec.json.decode(Path(path).read_bytes(), type=AppConfig) for path in paths]
+    configs = msgspec.json.decode(Path(path).read_bytes(), type=list[AppConfig])
     if len(configs) == 1:
         become(configs[0])
         return
@@ -236,4 +238,4 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1])

@@ -15,7 +15,7 @@ from orchestrator.loader.expand import Draft, fill, fill_text
 from orchestrator.loader.files import ObjectiveFile, TextFile
 from orchestrator.loader.instances import instances, roles, settings
 from orchestrator.loader.places import Places, ServiceLayers, ServiceScope
-from orchestrator.model.topology import Kind, Nature, Objective, Replication, Service, System
+from orchestrator.model.topology import Kind, Nature, Objective, Replication, Service, Setting, System
 from orchestrator.yamlfile import Where, did_you_mean
 from orchestrator.yamltypes import seconds
 
@@ -108,9 +108,14 @@ class Builder:
             instances=made,
             replications=tuple(replication for replication, _ in copies),
             serves=serves,
-            params=settings(scope, [((*where, "params"), layer.params) for where, layer in layers], words),
+            params=self._common(scope, words),
         )
         return Placed(service, layers[-1][0], copies, serves_at, addresses)
+
+    def _common(self, scope: ServiceScope, words: Mapping[str, str]) -> tuple[Setting, ...]:
+        """Parameters of the service itself: those that differ by centre are its instances' alone."""
+        layers = [((*where, "params"), layer.params) for where, layer in scope.layers]
+        return tuple(s for s in settings(scope, layers, words) if not any(v in s.value for v in ("{centre}", "{site}")))
 
     def _kind(self, draft: Draft, name: str, layers: ServiceLayers) -> Kind | None:
         for where, layer in layers:

@@ -77,6 +77,8 @@ class Manifest(Frozen, kw_only=True):
     redacted: tuple[str, ...] = ()
     """Files of which secrets were taken out before sealing; their hashes are of what is in the bundle."""
     left_out: tuple[LeftOut, ...] = ()
+    supersedes: str = ""
+    """SHA-256 of the former bundle's MANIFEST.json, where the run was resumed after its sealing."""
 
 
 class ProblemKind(StrEnum):

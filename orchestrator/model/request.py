@@ -8,6 +8,9 @@ from functools import cached_property
 from orchestrator.model.plan import Mode, Verb
 from orchestrator.model.topology import Frozen
 
+INTERPRETER = "1"
+"""Version of what a plan's steps mean; a run is resumed only by a program that means the same."""
+
 FORECAST_UNKNOWN_S = 5.0
 """Forecast of an action that nothing was ever measured of."""
 
@@ -28,7 +31,7 @@ class Request(Frozen, kw_only=True):
     created_at: str
     """UTC, RFC 3339."""
     topology_sha256: str
-    version: str
+    version: str = INTERPRETER
     """Version of the plan interpreter."""
 
 
@@ -61,8 +64,8 @@ MEASURED = (
     Timing(verb=Verb.INJECT, seconds=0.3),
     Timing(verb=Verb.HEAL, seconds=2.0),
 )
-"""From FACTS: promote to first write 0.13 s, repoint by reload 0.07 s, HAProxy moves sessions in 0.25 s, rewind and back in
-sync 1.6 s, a playbook 1.2 s and 0.25 s a further task."""
+"""From FACTS: promote to first write 0.13 s, repoint by reload 0.07 s, HAProxy moves sessions in 0.25 s, rewind and
+back in sync 1.6 s, a playbook 1.2 s and 0.25 s a further task."""
 
 
 class Timings(Frozen, kw_only=True, dict=True):

@@ -1,4 +1,4 @@
-"""A runbook: the steps of one scenario as templates, which the planner fits to the systems as they stand. Pure and frozen.
+"""A runbook: the steps of one scenario as templates, which the planner fits to the systems as they stand. Pure.
 
 Leaves out: how it is read (runbooks.py), and what the selectors come to (selectors.py).
 """
@@ -46,7 +46,7 @@ class Selector(StrEnum):
     CUT_OFF_COPIES = "cut-off-copies"
     """Surviving copies that received from a lost one, where the primary stays."""
     DISPLACED_COPIES = "displaced-copies"
-    """Surviving copies that cannot simply go on, where the primary moves: they may have run ahead of the new primary."""
+    """Surviving copies that cannot simply go on where the primary moves: they may have run ahead of the new one."""
     REWIRED_COPIES = "rewired-copies"
     """Copies that receive, once back, from another than they should at the end."""
     MISSING_COPIES = "missing-copies"
@@ -177,7 +177,7 @@ class StepTemplate(Frozen, kw_only=True):
     towards: Selector = Selector.NOBODY
     when: tuple[When, ...] = ()
     after: tuple[str, ...] = ()
-    """Template ids; `dependencies.x`: x of the systems that this one depends on; `source.x`: x of what it goes towards."""
+    """Template ids; `dependencies.x`: x of the systems that this one depends on; `source.x`: x of `towards`."""
     phase: Phase
     gates: tuple[ConditionTemplate, ...] = ()
     verify: tuple[ConditionTemplate, ...] = ()

@@ -122,7 +122,7 @@ def _reading(instance: Instance, health: Answer, ready: Answer, took_s: float) -
         instance=instance.id,
         reach=Reach.ANSWERED,
         took_s=took_s,
-        error="" if answers else f"/ready: {ready.status}",
+        error=f"/ready: {ready.status}" if told.serving and not answers else "",
         role=Role.PRIMARY if told.serving else Role.STANDBY,
         writable=told.writable,
         epoch=told.epoch,

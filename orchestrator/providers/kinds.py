@@ -21,6 +21,7 @@ POSTGRESQL = Kind(
         "os_user_prefix",
         "fence_route_command",
         "unfence_route_command",
+        "bubble_app_command",
         "hba_file",
         "log_file",
         "start_command",

@@ -55,8 +55,11 @@ class Playbooks:
         order.artifacts.mkdir(parents=True, exist_ok=True)
         with _private_folder(order.artifacts) as private:
             spec = self._spec(playbook, order, (*extra, Setting(name="host", value=host)), private)
+            (private / "runner").mkdir()
             (private / "spec.json").write_text(json.dumps(spec))
             ended = await _run(private, spec["environment"], order.within_s)
+            if ended.status not in ("successful", "crashed"):
+                ended = msgspec.structs.replace(ended, words=_tail(private))
             events = _events(private)
             _keep(private, events, order.artifacts / f"{playbook.stem}")
             return _outcome(f"{playbook.name} on host {host}", host, order, ended, events)
@@ -161,8 +164,8 @@ def _environment(private: Path, inventory: Path) -> dict[str, str]:
     home = os.environ.get("HOME", "")
     config = inventory.parent / "ansible.cfg"
     return {
-        "PATH": os.defpath,
         **kept,
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath))),
         **({"ANSIBLE_CONFIG": str(config)} if config.is_file() else {}),
         "HOME": home if home and Path(home).is_dir() else str(private),
         "ANSIBLE_HOME": str(private / "ansible"),
@@ -200,12 +203,11 @@ class _Ended(msgspec.Struct, frozen=True):
 
 async def _run(private: Path, environment: Mapping[str, str], within_s: float) -> _Ended:
     """Run the child; at the end of its time, and on cancellation, it and all that it started are killed."""
-    bindir = str(Path(sys.executable).parent)
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(playbook_child.__file__)),
         str(private / "spec.json"),
-        env={**environment, "PATH": f"{bindir}{os.pathsep}{environment['PATH']}"},
+        env=environment,
         cwd=private,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -246,6 +248,13 @@ def kill_tree(pid: int) -> None:
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def _tail(private: Path) -> str:
+    """The last line that ansible printed: why it failed before any task did."""
+    said = private / "runner" / "artifacts" / "run" / "stdout"
+    lines = said.read_text(errors="replace").split("\n") if said.is_file() else []
+    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
 
 
 class _Event(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.model.observation import Reach
 from orchestrator.model.topology import Frozen, Instance, Service
@@ -75,7 +75,7 @@ class Session:
             raise ActionFailed(f"{self.instance.id}: {_words(e)}", hint=_hint(e.sqlstate)) from e
 
     async def _execute(self, sql: str, values: tuple[object, ...] | None) -> list[tuple[Any, ...]]:
-        cursor = await self._connection.execute(cast(LiteralString, sql), values)
+        cursor = await self._connection.execute(sql.encode(), values)
         return await cursor.fetchall() if cursor.description else []
 
     def _broken(self, error: Exception) -> Unreached:

@@ -11,7 +11,7 @@ async def comes_true(holds: Callable[[], Awaitable[bool]], within_s: float, paus
     try:
         async with asyncio.timeout(within_s):
             while not await holds():
-                await asyncio.sleep(pause_s)  # noqa: ASYNC110 - a server sends no event for this
+                await asyncio.sleep(pause_s)
     except TimeoutError:
         return False
     return True

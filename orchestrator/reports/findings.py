@@ -5,16 +5,16 @@ Rich is imported when something is drawn; `CheckReport` (what `--output json` pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.checks import CHECKS
+from orchestrator.checks.base import Check
 from orchestrator.model.observation import Finding, Reach, Snapshot, Verdict
-from orchestrator.model.topology import Frozen, System, Text, Topology
+from orchestrator.model.topology import Frozen, Service, System, Text, Topology
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
     from rich.text import Text as Styled
 
 ROWS_MAX = 40
@@ -93,28 +93,66 @@ def render(topology: Topology, result: CheckReport, lang: str) -> RenderableType
     from rich.text import Text as Styled
 
     head = Styled(f"{topology.name.of(lang)} · {result.taken_at}", style="bold")
-    parts: list[RenderableType] = [head, "", matrix(topology, result.findings, lang)]
+    parts: list[RenderableType] = [head, "", *matrix(topology, result.findings, lang)]
     if result.failed or result.unknown:
         parts += ["", *_details(result.findings, lang)]
     parts += ["", Styled(summary(result, lang), style=STYLE[result.verdict])]
     return Group(*parts)
 
 
-def matrix(topology: Topology, findings: Sequence[Finding], lang: str) -> RenderableType:
-    """Rows are services, grouped by system; columns are checks; a cell is the worst of its findings."""
-    from rich.table import Table
+class Columns(Frozen, kw_only=True):
+    """The matrix' layout: a column for each check that judged something, as wide as its head."""
 
-    used = [c for c in CHECKS if any(f.check == c.id for f in findings)]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("", no_wrap=True)
-    for check in used:
-        table.add_column(check.short.of(lang), justify="center", no_wrap=True)
+    checks: tuple[Check, ...]
+    label: int
+    """Width of the first column, in cells."""
+    lang: str
+
+    def line(self, label: Styled, cells: Iterable[Styled]) -> Styled:
+        """One row: the label, then each cell in the middle of its column."""
+        row = label.copy()
+        row.pad_right(max(0, self.label - label.cell_len))
+        for check, cell in zip(self.checks, cells, strict=True):
+            room = self.width(check) - cell.cell_len
+            row.append(" " * (1 + room // 2)).append_text(cell).append(" " * (room - room // 2))
+        row.rstrip()
+        return row
+
+    def width(self, check: Check) -> int:
+        """Width of a check's column, in cells (a Chinese character takes two)."""
+        from rich.cells import cell_len
+
+        return cell_len(check.short.of(self.lang))
+
+
+def matrix(topology: Topology, findings: Sequence[Finding], lang: str) -> list[Styled]:
+    """Rows are services, grouped by system; columns are checks; a cell is the worst of its findings."""
+    from rich.text import Text as Styled
+
     cells = _cells(topology, findings)
-    hidden = _rows(topology, table, cells, [c.id for c in used], lang)
+    shown = _judged(topology, {service for service, _ in cells})
+    used = tuple(c for c in CHECKS if any(check == c.id for _, check in cells))
+    label = 2 + max((len(v.name) for _, services in shown for v in services), default=0)
+    columns = Columns(checks=used, label=label, lang=lang)
+    lines = [columns.line(Styled(), [Styled(c.short.of(lang), style="dim") for c in used])]
+    large, hidden = sum(len(services) for _, services in shown) > ROWS_MAX, 0
+    for system, services in shown:
+        verdict = worst(cells[v.id, c.id] for v in services for c in used if (v.id, c.id) in cells)
+        if large and verdict is Verdict.PASS:
+            hidden += 1
+            continue
+        lines.append(_system(system, verdict, lang))
+        lines += [columns.line(Styled(f"  {v.name}"), [_mark(cells.get((v.id, c.id))) for c in used]) for v in services]
     if hidden:
-        told = Text(en=f"and {hidden} systems that pass every check", zh=f"另有 {hidden} 个系统全部通过")
-        table.caption, table.caption_justify = told.of(lang), "left"
-    return table
+        told = Text(en=f"… and {hidden} systems that pass every check", zh=f"……另有 {hidden} 个系统全部通过")
+        lines.append(Styled(told.of(lang), style=STYLE[Verdict.PASS]))
+    return lines
+
+
+def _judged(topology: Topology, judged: Collection[str]) -> list[tuple[System, list[Service]]]:
+    """Every system of which something was judged, with those of its services."""
+    systems = [(s, [v for v in s.services if v.id in judged]) for s in topology.systems]
+    return [(s, services) for s, services in systems if services]
 
 
 def _cells(topology: Topology, findings: Sequence[Finding]) -> dict[tuple[str, str], Verdict]:
@@ -132,30 +170,12 @@ def service_of(topology: Topology, subject: str) -> str:
     return instance.service if instance else subject
 
 
-def _rows(topology: Topology, table: Table, cells: dict[tuple[str, str], Verdict], checks: list[str], lang: str) -> int:
-    """Add the rows of every system that was judged; the number of passing systems left out of a large estate."""
-    judged = {service for service, _ in cells}
-    shown = [(s, [v for v in s.services if v.id in judged]) for s in topology.systems]
-    shown = [(s, services) for s, services in shown if services]
-    large = sum(len(services) for _, services in shown) > ROWS_MAX
-    hidden = 0
-    for system, services in shown:
-        marks = [cells[v.id, c] for v in services for c in checks if (v.id, c) in cells]
-        if large and worst(marks) is Verdict.PASS:
-            hidden += 1
-            continue
-        table.add_row(_system(system, worst(marks), lang))
-        for service in services:
-            table.add_row(f"  {service.name}", *(_mark(cells.get((service.id, c))) for c in checks))
-    return hidden
-
-
 def _system(system: System, verdict: Verdict, lang: str) -> Styled:
     from rich.text import Text as Styled
 
-    style = "bold" if verdict is Verdict.PASS else STYLE[verdict]
     name = system.name.of(lang)
-    return Styled(system.id if name == system.id else f"{system.id} {name}", style=style)
+    line = Styled(system.id, style="bold" if verdict is Verdict.PASS else STYLE[verdict])
+    return line if name == system.id else line.append(f"  {name}", style="dim")
 
 
 def _mark(verdict: Verdict | None) -> Styled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from rich.table import Table
 
@@ -10,23 +11,28 @@ from orchestrator.model.topology import EDGE, CopyMode, Instance, Nature, Role, 
 from orchestrator.reports.topology_look import face, span
 
 
-def summary(topology: Topology, systems: Sequence[System]) -> str:
+def summary(topology: Topology, systems: Sequence[System], lang: str) -> str:
     """One line: how much there is."""
     services = [v for s in systems for v in s.services]
     instances = sum(len(v.instances) for v in services)
     placeholders = sum(s.filing.startswith("PLACEHOLDER") for s in systems)
-    parts = [
-        f"{len(topology.sites)} cities, {len(topology.centres)} centres",
-        f"{len(systems)} systems, {len(services)} services, {instances} instances",
-    ]
-    if placeholders:
-        parts.append(f"{placeholders} filing numbers are placeholders")
-    return " · ".join(parts)
+    sites, centres = len(topology.sites), len(topology.centres)
+    if lang.startswith("zh"):
+        waiting = f" · {placeholders} 个备案号为占位" if placeholders else ""
+        return f"{sites} 地 {centres} 中心 · {len(systems)} 个系统，{len(services)} 个组件，{instances} 个实例{waiting}"
+    waiting = f" · {_many(placeholders, 'placeholder')} for filing numbers" if placeholders else ""
+    parts = (_many(len(systems), "system"), _many(len(services), "service"), _many(instances, "instance"))
+    cities = f"{sites} {'city' if sites == 1 else 'cities'}"
+    return f"{cities}, {_many(centres, 'centre')} · {', '.join(parts)}{waiting}"
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def centres_table(topology: Topology, systems: Sequence[System], lang: str) -> Table:
     """Per centre: its city, its part, and how much stands there."""
-    table = _table("Centre", "Name", "City", "Role", "Primaries", "Standbys", "Apps serving")
+    table = _table(lang, "Centre", "Name", "City", "Role", "Primaries", "Standbys", "Apps serving")
     sites = {site.id: site.name.of(lang) for site in topology.sites}
     data = [v for s in systems for v in s.services if v.nature is Nature.REPLICATED]
     apps = [v for s in systems for v in s.services if v.nature is Nature.ACTIVE]
@@ -42,7 +48,7 @@ def centres_table(topology: Topology, systems: Sequence[System], lang: str) -> T
 
 def groups_table(topology: Topology, systems: Sequence[System], lang: str) -> Table:
     """Per group: how many systems, and the range of their targets."""
-    table = _table("Group", "Name", "Systems", "Tier", "RTO/RPO centre loss", "RTO/RPO city loss", "Depends on")
+    table = _table(lang, "Group", "Name", "Systems", "Tier", "RTO/RPO centre loss", "RTO/RPO city loss", "Depends on")
     group_of = {s.id: s.group for s in topology.systems}
     for group in topology.groups:
         members = [s for s in systems if s.group == group.id]
@@ -63,7 +69,7 @@ def groups_table(topology: Topology, systems: Sequence[System], lang: str) -> Ta
 
 def systems_table(systems: Sequence[System], lang: str) -> Table:
     """Per system: where its data is and how it is copied, and its targets."""
-    table = _table("System", "Name", "Tier", "Data", "RTO/RPO centre loss", "RTO/RPO city loss", "Depends on")
+    table = _table(lang, "System", "Name", "Tier", "Data", "RTO/RPO centre loss", "RTO/RPO city loss", "Depends on")
     for system in systems:
         centre, site = system.centre_loss, system.site_loss
         table.add_row(
@@ -80,7 +86,7 @@ def systems_table(systems: Sequence[System], lang: str) -> Table:
 
 def instances_table(systems: Sequence[System], centres: Collection[str], lang: str) -> Table:
     """Per instance, in these centres (all where empty): its part, its address, and where it receives from."""
-    table = _table("Instance", "Kind", "Role", "Address", "Receives from or serves")
+    table = _table(lang, "Instance", "Kind", "Role", "Address", "Receives from or serves")
     for service in (v for s in systems for v in s.services):
         for instance in service.instances:
             if centres and instance.centre not in centres:
@@ -128,11 +134,33 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "–"
 
 
-def _table(*columns: str) -> Table:
+_CHINESE: Final = {
+    "Centre": "中心",
+    "Name": "名称",
+    "City": "地",
+    "Role": "角色",
+    "Primaries": "主",
+    "Standbys": "备",
+    "Apps serving": "服务中的应用",
+    "Group": "分组",
+    "Systems": "系统数",
+    "Tier": "级别",
+    "RTO/RPO centre loss": "RTO/RPO 中心失效",
+    "RTO/RPO city loss": "RTO/RPO 城市失效",
+    "Depends on": "依赖",
+    "System": "系统",
+    "Data": "数据",
+    "Instance": "实例",
+    "Kind": "类型",
+    "Address": "地址",
+    "Receives from or serves": "复制源或所服务组件",
+}
+
+
+def _table(lang: str, *columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         number = column in {"Systems", "Tier", "Primaries", "Standbys", "Apps serving"}
-        table.add_column(
-            column, justify="right" if number else "left", no_wrap=column in {"System", "Instance", "Data"}
-        )
+        name = _CHINESE[column] if lang.startswith("zh") else column
+        table.add_column(name, justify="right" if number else "left", no_wrap=column in {"System", "Instance", "Data"})
     return table

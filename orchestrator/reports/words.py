@@ -149,7 +149,13 @@ class Words:
 
     def met(self, value: bool | None) -> str:
         """The verdict on an objective."""
-        return self("not measured", "未测得") if value is None else self("met", "达成") if value else self("missed", "未达成")
+        return (
+            self("not measured", "未测得")
+            if value is None
+            else self("met", "达成")
+            if value
+            else self("missed", "未达成")
+        )
 
     def size(self, value: int) -> str:
         """Bytes, with the unit that gives a short number."""

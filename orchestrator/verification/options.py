@@ -15,6 +15,8 @@ class Options(Frozen):
     """How to verify. Bounds are in seconds and above zero."""
 
     parts: tuple[Part, ...] = tuple(Part)
+    centres: tuple[str, ...] = ()
+    """Only replicas in these centres; empty: everywhere."""
     samples: int = 20
     """Canary rows; at least 1."""
     within_s: float = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -23,7 +23,7 @@ from orchestrator.model.proof import (
     TableProof,
 )
 from orchestrator.model.rows import Form, RowsUnreadable, Standing, Table
-from orchestrator.model.topology import Service, Text
+from orchestrator.model.topology import Instance, Service, Text
 from orchestrator.verification import canary_row, catalogue
 from orchestrator.verification.apart import ApartJob, Side, compare_apart
 from orchestrator.verification.content import NEVER, prove_content
@@ -33,6 +33,8 @@ from orchestrator.verification.result import explain, table_proof, unknown
 from orchestrator.verification.source import RowSource, RowView
 
 LOOK_WITHIN_S = 5.0
+AT_ONCE = 2
+"""Services that are verified at the same time; more would only load the servers."""
 APART = Text(en="the copies do not follow each other", zh="两个副本之间没有复制关系")
 WRITTEN = Text(
     en="a side that is written to meanwhile differs by those writes",
@@ -57,6 +59,25 @@ async def verify_service(
     return msgspec.structs.replace(proof, took_s=time.monotonic() - begun)
 
 
+async def verify_services(
+    services: Sequence[Service],
+    rows: Callable[[Instance], RowSource],
+    options: Options,
+    progress: Progress | None = None,
+) -> tuple[ServiceProof, ...]:
+    """Prove services, AT_ONCE at a time, in the order given. One whose only instance in the chosen centres is its primary
+    has nothing to prove there and is left out.
+    """
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def prove(service: Service) -> ServiceProof:
+        async with free:
+            return await verify_service(service, {i.id: rows(i) for i in service.instances}, options, progress)
+
+    proofs = await asyncio.gather(*(prove(service) for service in services))
+    return tuple(p for p in proofs if p.replicas or not (options.centres and p.primary))
+
+
 async def _look(source: RowSource) -> Standing | RowsUnreadable:
     try:
         return await source.standing(LOOK_WITHIN_S)
@@ -71,12 +92,14 @@ async def _prove(
     service: Service, sources: Mapping[str, RowSource], looks: Looks, options: Options, progress: Progress | None
 ) -> ServiceProof:
     primaries = [name for name, look in looks.items() if isinstance(look, Standing) and look.primary]
-    replicas = [name for name in sources if name not in primaries]
+    centres = options.centres
+    replicas = [i.id for i in service.instances if i.id not in primaries and (not centres or i.centre in centres)]
     if len(primaries) != 1:
         return _no_primary(service, options, looks, primaries)
     primary = sources[primaries[0]]
     readable = [sources[name] for name in replicas if isinstance(looks[name], Standing)]
-    found = {name: _dark(name, options, error) for name, error in looks.items() if isinstance(error, RowsUnreadable)}
+    errors = {name: error for name in replicas if isinstance(error := looks[name], RowsUnreadable)}
+    found = {name: _dark(name, options, error) for name, error in errors.items()}
     for replica in await _parts(primary, readable, options, Pace(service.id, progress)):
         found[replica.instance] = replica
     return ServiceProof(
@@ -84,7 +107,7 @@ async def _prove(
         primary=primary.instance,
         asked=options.parts,
         replicas=tuple(found[name] for name in replicas),
-        reason=NOTHING if replicas else Text(en="it has no replica", zh="没有副本"),
+        reason=NOTHING if replicas else Text(en="it has no replica there", zh="在所选范围内没有副本"),
     )
 
 

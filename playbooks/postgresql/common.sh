@@ -134,5 +134,7 @@ accept_clients() {
 }
 
 route() {
-  if [ -n "$1" ]; then timeout 20 bash -c "$1" >&2 </dev/null 9>&- || fail "the route command failed: $1"; fi
+  local said
+  if [ -z "$1" ]; then return 0; fi
+  said=$(timeout 20 bash -c "$1" 2>&1 </dev/null 9>&-) || fail "the route command failed: $1: $(tr '\n' ' ' <<<"$said")"
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -17,11 +18,13 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import BadFile, Refused, Tampered
 from orchestrator.evidence.bundle import seal
-from orchestrator.evidence.journal import read_journal
+from orchestrator.evidence.journal import Entry, Journal, genesis, read_journal
 from orchestrator.evidence.signing import create_key, fingerprint, load_key, load_or_create_key, public_file
 from orchestrator.evidence.verifier import find_bundle, verify_bundle
 from orchestrator.model.evidence import Manifest, ProblemKind, Verification
-from orchestrator.model.plan import Approval
+from orchestrator.model.plan import Approval, Plan
+from orchestrator.model.run import Event
+from orchestrator.model.topology import Setting
 from tests.unit.sample_run import centre_lost, undone, write_run
 
 CREATED = "2026-11-23T03:00:00+00:00"
@@ -113,6 +116,29 @@ def test_a_sealed_bundle_is_never_overwritten(run_dir: Path, tmp_path: Path) -> 
     with pytest.raises(Refused, match="sealed already"):
         seal(run_dir, key_file=tmp_path / "k.pem")
     assert (bundle / "MANIFEST.sig").read_bytes() == before
+
+
+def test_a_run_that_was_resumed_after_its_sealing_gets_another_bundle(run_dir: Path, tmp_path: Path) -> None:
+    first = seal(run_dir, key_file=tmp_path / "k.pem")
+    plan = msgspec.json.decode((run_dir / "plan.json").read_bytes(), type=Plan)
+    journal = Journal(
+        run_dir / "journal.jsonl",
+        run=run_dir.name,
+        first_prev=genesis(plan.sha256, run_dir.name),
+        epoch=4,
+        epoch_now=lambda: 4,
+    )
+    closed = Entry(event=Event.RUN_CLOSED, data=(Setting(name="state", value="done"),))
+    journal.append([Entry(event=Event.RUN_RESUMED), closed])
+    journal.close()
+    second = seal(run_dir, key_file=tmp_path / "k.pem")
+    assert (first.name, second.name) == ("bundle", "bundle-2") and find_bundle(run_dir) == second
+    manifest = msgspec.json.decode((second / "MANIFEST.json").read_bytes(), type=Manifest)
+    assert manifest.supersedes == hashlib.sha256((first / "MANIFEST.json").read_bytes()).hexdigest()
+    assert verify_bundle(first).holds and verify_bundle(second).holds
+    assert not [f for f in manifest.files if f.path.startswith("bundle")]
+    with pytest.raises(Refused, match="sealed already"):
+        seal(run_dir, key_file=tmp_path / "k.pem")
 
 
 def test_a_failed_sealing_leaves_nothing(run_dir: Path, tmp_path: Path) -> None:
@@ -393,7 +419,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(change=st.sampled_from(CHANGES), which=SMALL, at=SMALL)
 def test_any_single_change_is_found(
-    small: Path, tmp_path_factory: pytest.TempPathFactory, change: Callable[[Path, Path, int], None], which: int, at: int
+    small: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    change: Callable[[Path, Path, int], None],
+    which: int,
+    at: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("changed")
     bundle = Path(shutil.copytree(small, folder / "bundle"))

@@ -158,6 +158,7 @@ def test_what_does_not_answer_passes_no_statement_that_needs_an_answer(
         (Reach.DENIED, False, {A}, UNKNOWN),
         (Reach.DENIED, None, {A}, UNKNOWN),
         (Reach.SILENT, None, {A}, UNKNOWN),
+        (Reach.SILENT, True, {A}, UNKNOWN),
         (Reach.UNKNOWN, None, {A}, UNKNOWN),
         (Reach.REFUSED, None, {B}, FAIL),
         (Reach.ANSWERED, None, {A}, FAIL),

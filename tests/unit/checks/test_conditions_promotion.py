@@ -147,6 +147,7 @@ def test_without_a_candidate_only_a_fence_or_its_own_word_counts() -> None:
         (Reach.DENIED, False, UNKNOWN),
         (Reach.DENIED, None, UNKNOWN),
         (Reach.SILENT, None, UNKNOWN),
+        (Reach.SILENT, True, UNKNOWN),
         (Reach.UNKNOWN, None, UNKNOWN),
     ],
 )

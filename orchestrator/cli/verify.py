@@ -1,0 +1,170 @@
+"""`drctl verify`: prove that replicas hold what the primary holds."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.options import Settings, echo_json, output_option
+from orchestrator.errors import Findings, Unreadable, Usage
+from orchestrator.model.proof import ContentProof, Part, ProofProgress, ServiceProof, proof_ok
+
+if TYPE_CHECKING:
+    from orchestrator.model.topology import Service, Topology
+    from orchestrator.verification.options import Options
+    from orchestrator.workflow import Context
+
+
+@click.command()
+@click.option("--system", "systems", multiple=True, metavar="ID", help="Only this system; may be repeated.")
+@click.option("--centre", "centres", multiple=True, metavar="ID", help="Only replicas in this centre.")
+@click.option(
+    "--only",
+    "parts",
+    multiple=True,
+    type=click.Choice([part.value for part in Part]),
+    help="Only this proof; may be repeated.",
+)
+@click.option(
+    "--samples", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N", help="Canary rows to time."
+)
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only tables like this: table, schema.table or database.schema.table, with * and ?.",
+)
+@click.option("--show-values", is_flag=True, help="Show the values that differ, not just the columns' names.")
+@click.option("--no-locks", is_flag=True, help="Never hold writers, not even for milliseconds; slower.")
+@click.option("--against", default=None, metavar="INSTANCE", help="Compare the primary with a copy that follows nobody.")
+@click.option(
+    "--within",
+    type=click.FloatRange(0.1, 3600),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="Bound of each wait for a position or a canary row.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="Bound of one service's content; what is left by then could not be told.",
+)
+@output_option
+@click.pass_obj
+def verify(
+    settings: Settings,
+    *,
+    systems: tuple[str, ...],
+    centres: tuple[str, ...],
+    parts: tuple[str, ...],
+    samples: int,
+    tables: tuple[str, ...],
+    show_values: bool,
+    no_locks: bool,
+    against: str | None,
+    within: float,
+    timeout: float,
+    output: str,
+) -> int:
+    """Prove that replicas hold what the primary holds, on databases that are being written to.
+
+    \b
+    positions  each replica flushes and shows the primary's position of now
+    canary     rows written at the primary are timed until each replica shows them
+    content    every table is compared at one common position
+
+    Exit code 0: everything is proven equal; 3: a difference, or it could not be told; 6: nothing could be read.
+
+    \b
+    Examples:
+      drctl verify                                       everything
+      drctl verify --system legal-person --only content  the tables of one system
+      drctl verify --table 'public.person*' --show-values
+      drctl verify --against legal-person/db@c           with a copy that was detached
+    """
+    from orchestrator.app import open_context
+    from orchestrator.verification.options import Options
+
+    context = open_context(settings)
+    options = Options(
+        parts=tuple(Part(p) for p in parts) or tuple(Part),
+        centres=centres,
+        samples=samples,
+        within_s=within,
+        timeout_s=timeout,
+        tables=tables,
+        show_values=show_values,
+        locks=not no_locks,
+    )
+    if against is not None:
+        return _against(context, against, options, output)
+    proofs = asyncio.run(_prove(context, choose(context.topology, systems, centres), options, output))
+    _show(proofs, settings.lang, output)
+    return _exit_code(proofs)
+
+
+def choose(topology: Topology, systems: Collection[str], centres: Collection[str]) -> tuple[Service, ...]:
+    """Replicated services of the chosen systems with an instance in the chosen centres.
+
+    Raises:
+        Usage: a name that the estate does not have, or nothing left to verify.
+    """
+    from orchestrator.model.topology import Nature
+
+    _known("system", systems, topology.system_by_id)
+    _known("centre", centres, topology.centre_by_id)
+    found = tuple(
+        v
+        for v in topology.services()
+        if v.nature is Nature.REPLICATED
+        and (not systems or v.system in systems)
+        and (not centres or any(i.centre in centres for i in v.instances))
+    )
+    if not found:
+        raise Usage("these filters leave nothing to verify", hint="take --system or --centre away")
+    return found
+
+
+def _known(what: str, names: Collection[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            listed = ", ".join(sorted(known)[:20])
+            raise Usage(f"no {what} {name!r}", hint=f"did you mean {close[0]!r}?" if close else f"there are: {listed}")
+
+
+async def _prove(
+    context: Context, services: tuple[Service, ...], options: Options, output: str
+) -> tuple[ServiceProof, ...]:
+    from orchestrator.verification.service import verify_services
+
+    return await verify_services(services, context.row_source, options, _teller(context.lang, output))
+
+
+def _against(context: Context, name: str, options: Options, output: str) -> int:
+    """Compare the declared primary's content with a copy that follows nobody."""
+    from orchestrator.verification.service import compare
+
+    _known("instance", [name], context.topology.instance_by_id)
+    copy = context.topology.instance_by_id[name]
+    service = context.topology.service_by_id[copy.service]
+    content, primary = asyncio.run(_compare(context, service, name, options, output))
+    del compare
+    if output == "json":
+        echo_json(content)
+    else:
+        from orchestrator.reports.findings import console
+        from orchestrator.reports.verify_view import render_comparison
+
+        console().print(render_comparison(primary, name, content, context.lang))
+    return _verdict_code(content)

@@ -1,0 +1,193 @@
+"""What `drctl verify` found, for the terminal: one line per replica, then every difference and every doubt by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.model.observation import Verdict
+from orchestrator.model.proof import (
+    CanaryProof,
+    ContentProof,
+    Method,
+    Part,
+    PositionProof,
+    ReplicaProof,
+    RowDifference,
+    Sameness,
+    ServiceProof,
+    TableProof,
+    proof_ok,
+)
+from orchestrator.model.topology import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
+STYLE = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yellow"}
+WORDS = {
+    Sameness.EQUAL: Text(en="equal", zh="一致"),
+    Sameness.DIFFERENT: Text(en="different", zh="不一致"),
+    Sameness.UNKNOWN: Text(en="could not tell", zh="无法判定"),
+    Sameness.SKIPPED: Text(en="not compared", zh="未比对"),
+}
+METHODS = {
+    Method.CUT: Text(en="consistent cut", zh="一致性切点"),
+    Method.RECHECK: Text(en="lock-free recheck", zh="无锁复核"),
+    Method.APART: Text(en="without a common position", zh="无共同位点"),
+}
+KINDS = {
+    "changed": Text(en="changed", zh="内容不同"),
+    "missing": Text(en="missing at the replica", zh="备库缺失"),
+    "extra": Text(en="extra at the replica", zh="备库多出"),
+}
+HEADS = (
+    Text(en="replica", zh="副本"),
+    Text(en="position", zh="位点"),
+    Text(en="canary p50 / p95 / max", zh="探针 p50 / p95 / 最大"),
+    Text(en="content", zh="内容"),
+    Text(en="method", zh="方法"),
+)
+
+
+def render(proofs: Sequence[ServiceProof], lang: str) -> RenderableType:
+    """The whole page: a table of replicas, details of what is not proven, a summary."""
+    from rich.console import Group
+    from rich.text import Text as Styled
+
+    details = [line for proof in proofs for line in service_lines(proof, lang)]
+    verdict = Verdict.PASS if proof_ok(proofs) else Verdict.FAIL
+    parts: list[RenderableType] = [_table(proofs, lang), *([""] if details else [])]
+    parts += [Styled(line) for line in details]
+    return Group(*parts, "", Styled(summary(proofs, lang), style=STYLE[verdict]))
+
+
+def _table(proofs: Sequence[ServiceProof], lang: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text as Styled
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for head in HEADS:
+        table.add_column(head.of(lang), no_wrap=True)
+    for proof in proofs:
+        for replica in proof.replicas:
+            cells = [_cell(replica.verdict(part), part_text(replica, part, lang)) for part in Part]
+            method = _method(replica.content, lang) if replica.content else ""
+            table.add_row(f"{proof.primary} → {_place(replica.instance)}", *(Styled(t, style=s) for t, s in cells), method)
+    return table
+
+
+def _place(instance: str) -> str:
+    return instance.rpartition("@")[2]
+
+
+def _cell(verdict: Verdict | None, text: str) -> tuple[str, str]:
+    return (f"{MARK[verdict]} {text}", STYLE[verdict]) if verdict else ("–", "dim")
+
+
+def part_text(replica: ReplicaProof, part: Part, lang: str) -> str:
+    """One part of one replica in a few words."""
+    proof = {Part.POSITIONS: replica.position, Part.CANARY: replica.canary, Part.CONTENT: replica.content}[part]
+    match proof:
+        case PositionProof():
+            return _ms(proof.replayed_s) if proof.verdict is Verdict.PASS else _no(proof.verdict, lang)
+        case CanaryProof():
+            seen = f"{_ms(proof.lag_p50_s)} / {_ms(proof.lag_p95_s)} / {_ms(proof.lag_max_s)}"
+            return seen if proof.verdict is Verdict.PASS else _no(proof.verdict, lang)
+        case ContentProof():
+            return _counts(proof, lang)
+    return ""
+
+
+def _no(verdict: Verdict, lang: str) -> str:
+    failed = Text(en="not reached", zh="未达到")
+    return (failed if verdict is Verdict.FAIL else WORDS[Sameness.UNKNOWN]).of(lang)
+
+
+def _ms(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def _counts(content: ContentProof, lang: str) -> str:
+    told = [(WORDS[s].of(lang), content.count(s)) for s in Sameness]
+    return ", ".join(f"{count} {word}" for word, count in told if count) or WORDS[Sameness.UNKNOWN].of(lang)
+
+
+def _method(content: ContentProof, lang: str) -> str:
+    held = Text(
+        en=f", writers held {content.held_s * 1000:.0f} ms", zh=f"，暂停写入 {content.held_s * 1000:.0f} 毫秒"
+    )
+    return METHODS[content.method].of(lang) + (held.of(lang) if content.held_s else "")
+
+
+def service_lines(proof: ServiceProof, lang: str) -> Iterator[str]:
+    """Every doubt and difference of a service, one line each."""
+    if proof.reason.en:
+        yield f"{proof.service}: {proof.reason.of(lang)}"
+    for replica in proof.replicas:
+        for part in (replica.position, replica.canary):
+            if part is not None and part.reason.en:
+                yield f"{replica.instance}: {part.reason.of(lang)}"
+        if replica.content is not None:
+            yield from content_lines(replica.instance, replica.content, lang)
+
+
+def content_lines(instance: str, content: ContentProof, lang: str) -> Iterator[str]:
+    """What is not equal in the content of one replica; tables that are not compared once each."""
+    if content.reason.en:
+        yield f"{instance}: {content.reason.of(lang)}"
+    for table in content.tables:
+        if table.sameness is not Sameness.EQUAL:
+            yield from table_lines(instance, table, lang)
+
+
+def table_lines(instance: str, table: TableProof, lang: str) -> Iterator[str]:
+    """One table that is not equal, then its rows."""
+    head = f"{instance} {table.database}.{table.table}: {WORDS[table.sameness].of(lang)}"
+    if table.differing:
+        least = Text(en="at least ", zh="至少 ").of(lang) if table.more else ""
+        rows = Text(en=f"{least}{table.differing} rows", zh=f"{least}{table.differing} 行").of(lang)
+        counted = Text(
+            en=f"primary {table.rows_left}, replica {table.rows_right} rows",
+            zh=f"主库 {table.rows_left} 行，备库 {table.rows_right} 行",
+        ).of(lang)
+        head += f", {rows} ({counted})"
+    yield head + (f": {table.reason.of(lang)}" if table.reason.en else "")
+    name = ", ".join(table.key) or "row"
+    for difference in table.differences:
+        yield "    " + row_line(name, difference, lang)
+    if len(table.differences) < table.differing:
+        yield "    …"
+
+
+def row_line(key: str, row: RowDifference, lang: str) -> str:
+    """One differing row: what is wrong, its key, its columns, and the values where they were asked for."""
+    columns = [
+        c.name if c.left is None and c.right is None else f"{c.name}: {c.left!r} ≠ {c.right!r}" for c in row.columns
+    ]
+    listed = f" ({', '.join(columns)})" if columns else ""
+    return f"{KINDS[row.kind.value].of(lang)}: {key} = {row.key}{listed}"
+
+
+def summary(proofs: Sequence[ServiceProof], lang: str) -> str:
+    """One line: how many replicas are proven."""
+    replicas = [(p, r) for p in proofs for r in p.replicas]
+    good = sum(all(r.verdict(part) is Verdict.PASS for part in p.asked) for p, r in replicas)
+    took_s = max((p.took_s for p in proofs), default=0.0)
+    return Text(
+        en=f"{good} of {len(replicas)} replicas proven, {len(proofs)} services · took {took_s:.1f} s",
+        zh=f"{len(replicas)} 个副本中 {good} 个得到证明，共 {len(proofs)} 个组件 · 用时 {took_s:.1f} 秒",
+    ).of(lang)
+
+
+def render_comparison(left: str, right: str, content: ContentProof, lang: str) -> RenderableType:
+    """The page of `drctl verify --against`: two copies that do not follow each other."""
+    from rich.console import Group
+    from rich.text import Text as Styled
+
+    counts = _counts(content, lang)
+    head = Styled(f"{left} → {right}: {counts}, {METHODS[content.method].of(lang)}", style=STYLE[content.verdict])
+    lines = list(content_lines(right, content, lang))
+    return Group(head, Styled(content.why.of(lang), style="dim"), *([""] if lines else []), *map(Styled, lines))

@@ -1,0 +1,56 @@
+# What the bubble's scripts share; put before each of them. bash; needs coreutils, curl-free: the app is asked by bash.
+# Lines that begin with drctl-fact:, drctl-changed: and drctl-error: are read by drctl.
+set -euo pipefail
+data=${DRCTL_PGDATA:?no pgdata: set the parameter of the instance}
+data=${data%/}
+bubble=$data.bubble                  # everything of the exercise lies below, so that removing it leaves nothing
+clone=$bubble/data
+read -r -a owner <<<"$DRCTL_OS_USER_PREFIX" || true
+
+fail() { echo "drctl-error: $*" >&2; exit 1; }
+fact() { echo "drctl-fact: $1=$2"; }
+changed() { echo "drctl-changed: $*"; }
+program() { if [ -n "$DRCTL_BINDIR" ]; then echo "$DRCTL_BINDIR/$1"; else echo "$1"; fi; }
+pg() { local name=$1; shift; "${owner[@]}" "$(program "$name")" "$@" </dev/null; }
+port_of() { cat "$bubble/$1.port"; }
+sql() { pg psql -X -A -t -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$(port_of db)" -U "$DRCTL_USER" -d "$DRCTL_DATABASE" -c "$1"; }
+
+# A port on loopback that nobody has now, below the range of outgoing connections.
+free_port() {
+  local port
+  for _ in $(seq 200); do
+    port=$((20000 + RANDOM % 12000))
+    if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then echo "$port"; return 0; fi
+  done
+  fail "no free port on loopback"
+}
+
+# Every process that works below the bubble, whoever started it.
+bubble_processes() {
+  local dir at
+  for dir in /proc/[0-9]*; do
+    at=$(readlink "$dir/cwd" 2>/dev/null) || continue
+    case $at in "$bubble"|"$bubble"/*) echo "${dir#/proc/}" ;; esac
+  done
+  return 0
+}
+
+kill_bubble() {
+  local pids
+  for _ in $(seq 200); do
+    pids=$(bubble_processes)
+    [ -n "$pids" ] || return 0
+    # shellcheck disable=SC2086
+    kill -KILL $pids 2>/dev/null || true
+    sleep 0.05
+  done
+  fail "processes of the bubble outlive SIGKILL: $(bubble_processes | tr '\n' ' ')"
+}
+
+discard_bubble() {
+  if [ ! -e "$bubble" ] && [ -z "$(bubble_processes)" ]; then return 0; fi
+  changed "discarded $bubble"
+  kill_bubble
+  rm -rf -- "$bubble"
+  [ ! -e "$bubble" ] || fail "$bubble is still there"
+}
