@@ -27,6 +27,8 @@ from orchestrator.runstore import Control, Run
 from orchestrator.stepper import StepFailed, Stepper, Stopped
 
 RESUMABLE = frozenset({RunState.RUNNING, RunState.DEGRADED, RunState.PARTIAL})
+EXERCISES = frozenset({Mode.TABLETOP, Mode.REHEARSAL})
+"""Modes that change nothing."""
 RESUME_LOOK_S = 0.5
 UNDO_ATTEMPTS = 2
 
@@ -75,10 +77,12 @@ async def execute(plan: Plan, run: Run, ports: Ports, durable: Durable | None = 
     return await _Engine(plan, run, ports, durable or Direct()).run()
 
 
-def verdict_of(run: str, state: RunState, missing: Sequence[str]) -> DrctlError | None:
+def verdict_of(run: str, state: RunState, missing: Sequence[str], mode: Mode = Mode.LIVE) -> DrctlError | None:
     """The error that tells an operator how a run ended; None for DONE."""
     what = "; ".join(missing)
     show = f"`drctl runs show {run}` has the details"
+    if state is RunState.DEGRADED and mode in EXERCISES:
+        return Findings(f"a live run would fail (nothing was changed): {what}", hint=show)
     if state is RunState.DEGRADED:
         return Findings(f"users are served, protection is not restored: {what}", hint=f"`drctl runs resume {run}`")
     if state is RunState.UNDONE:
@@ -125,7 +129,7 @@ class _Engine:
             data = settings(plan_sha256=self._plan.sha256, version=self._plan.version)
             self._log.write(Event.RUN_OPENED, detail=self._plan.scenario, data=data)
         elif records[-1].event is not Event.RUN_OPENED or records[-1].epoch != self._run.epoch:
-            if self._plan.mode in {Mode.LIVE, Mode.ISOLATED}:
+            if self._plan.mode not in EXERCISES:
                 await self._refuse_if_overtaken()
             self._log.write(Event.RUN_RESUMED, detail=f"epoch {self._run.epoch}")
         await self._log.settle()
@@ -228,7 +232,7 @@ class _Engine:
             )
 
     async def _backward(self) -> None:
-        if self._plan.mode in {Mode.TABLETOP, Mode.REHEARSAL}:
+        if self._plan.mode in EXERCISES:
             return
         if not self._history.aborting and self._ports.control() is Control.ABORT and not self._all_done():
             self._log.write(Event.ABORT_ASKED, detail="asked by the operator")
@@ -281,7 +285,7 @@ def way_back(plan: Plan, history: History) -> tuple[Step, ...]:
 
 def conclude(plan: Plan, history: History) -> tuple[RunState, tuple[str, ...]]:
     """The state that a run has come to, and what is missing or where it stands, in words."""
-    if plan.mode in {Mode.TABLETOP, Mode.REHEARSAL}:
+    if plan.mode in EXERCISES:
         return _conclude_exercise(history)
     open_steps = [s for s in plan.steps if s.id not in history.done]
     lacking = tuple(_lacking(s, history) for s in open_steps)
@@ -299,7 +303,7 @@ def _conclude_exercise(history: History) -> tuple[RunState, tuple[str, ...]]:
     failures = tuple(f"{step}: {reason}" for step, reason in history.failed.items())
     if history.aborting:
         return RunState.ABORTED, ()
-    return (RunState.UNDONE, failures) if failures else (RunState.DONE, ())
+    return (RunState.DEGRADED, failures) if failures else (RunState.DONE, ())
 
 
 def _lacking(step: Step, history: History) -> str:

@@ -14,6 +14,7 @@ from orchestrator.model.request import Request
 from orchestrator.model.runbook import GateName, Runbook
 from orchestrator.model.topology import Frozen, Instance, Role, Service, Topology
 from orchestrator.situation import DataMove, streams
+from orchestrator.system_view import SystemView
 
 
 class Case(Frozen, kw_only=True):
@@ -25,6 +26,7 @@ class Case(Frozen, kw_only=True):
     request: Request
     moves: tuple[DataMove, ...]
     """Every replicated service of the systems in the plan."""
+    views: tuple[SystemView, ...]
 
 
 def against(case: Case) -> tuple[str, ...]:
@@ -34,6 +36,9 @@ def against(case: Case) -> tuple[str, ...]:
 
 
 def _candidate_ready(case: Case) -> Iterator[str]:
+    for app in (a for v in case.views for a in v.apps):
+        if not app.serving:
+            yield f"{app.service.id} has no instance in a surviving centre"
     allowed = {Role.STANDBY, Role.DETACHED} if case.runbook.kind is ScenarioKind.FAILOVER else {Role.STANDBY}
     for data in case.moves:
         if not data.moves:
@@ -158,7 +163,7 @@ def _why(reading: Reading) -> str:
 GATES: Mapping[GateName, Callable[[Case], Iterator[str]]] = {
     GateName.CANDIDATE_READY: _candidate_ready,
     GateName.LOST_IS_GONE: _lost_is_gone,
-    GateName.FAULT_FITS: _fault_fits,
+    GateName.FAULT_FITS: "name a fault that takes them away (kill-centre, freeze-centre), or fewer systems; --mode live",
     GateName.LOSS_ACCEPTED: _loss_accepted,
     GateName.REPLICATION_HEALTHY: _replication_healthy,
     GateName.THREE_COPIES: _three_copies,
@@ -167,7 +172,7 @@ GATES: Mapping[GateName, Callable[[Case], Iterator[str]]] = {
 HINTS: Mapping[GateName, str] = {
     GateName.CANDIDATE_READY: "name another centre with --to, or fewer systems with --system",
     GateName.LOST_IS_GONE: "use `switchover` for a healthy centre; to drill the loss add --fault, or --mode rehearsal",
-    GateName.FAULT_FITS: "name a live fault that takes the lost centres away (kill-centre, freeze-centre), or fewer --system",
+    GateName.FAULT_FITS: "name a fault that takes them away (kill-centre, freeze-centre), or fewer systems; --mode live",
     GateName.LOSS_ACCEPTED: "add --accept-loss; two people must then approve the plan by name",
     GateName.REPLICATION_HEALTHY: "`drctl check` names what is wrong; a lost centre needs `failover`",
     GateName.THREE_COPIES: "bring the copies back first: `drctl plan restore`",

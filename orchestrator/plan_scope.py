@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from orchestrator.errors import Refused
 from orchestrator.model.observation import Snapshot
+from orchestrator.model.plan import Verb
 from orchestrator.model.request import Request
 from orchestrator.model.runbook import LostRule, Runbook, SystemRule, TargetRule
 from orchestrator.model.topology import CentreRole, Frozen, Nature, Service, System, Topology
 from orchestrator.situation import (
     DataMove,
+    Feed,
     Standing,
     declared_primary,
     home_feeds,
@@ -52,7 +54,7 @@ def decide(topology: Topology, snapshot: Snapshot | None, runbook: Runbook, requ
         _nothing_to_do(runbook, idle)
     ids = _ids(chosen)
     moves = {
-        key: _move(standing, runbook.scope.target if standing.service.system in ids else None, movement, request)
+        key: _move(standing, runbook.scope.target if standing.service.system in ids else None, movement, request.target)
         for key, standing in standings.items()
     }
     return Decision(movement=movement, systems=_ordered(topology, chosen), moves=moves)
@@ -73,6 +75,8 @@ def _check_words(topology: Topology, runbook: Runbook, request: Request) -> None
         raise Refused(f"{runbook.id} needs --system", hint="name one or more systems")
     if runbook.scope.target is TargetRule.NAMED and not request.target:
         raise Refused(f"{runbook.id} needs --to", hint=f"name the centre that takes over: {', '.join(sorted(centres))}")
+    if request.fault and not any(s.verb is Verb.INJECT for s in runbook.steps):
+        raise Refused(f"{runbook.id} injects no fault", hint="leave --fault out, or drill `centre-lost`")
     _check_lost(topology, runbook, request)
 
 
@@ -157,7 +161,7 @@ def _affected(
         case TargetRule.REMOTE:
             return any(s.primary != target and s.service.at(target) is not None for s in own)
         case TargetRule.NONE:
-            return any(_missing(s, movement.snapshot) for s in own)
+            return any(_move(s, TargetRule.NONE, movement).missing for s in own)
 
 
 def _goes_home(standing: Standing, only: str) -> bool:
@@ -165,35 +169,39 @@ def _goes_home(standing: Standing, only: str) -> bool:
     return home != standing.primary and only in {"", home}
 
 
-def _missing(standing: Standing, snapshot: Snapshot | None) -> tuple[str, ...]:
-    """Centres whose copy does not stream."""
+def _missing(standing: Standing, home: Sequence[Feed], snapshot: Snapshot | None) -> tuple[str, ...]:
+    """Centres whose copy does not stream, or is to be sync and is not; none where nobody looked."""
     if snapshot is None:
         return ()
-    copies = sorted(f.target for f in standing.feeds)
-    return tuple(c for c in copies if streams(snapshot.of(f"{standing.service.id}@{c}")) is not True)
+    idle = {f.target for f in home if streams(snapshot.of(f"{standing.service.id}@{f.target}")) is not True}
+    degraded = {f.target for f in home if f.sync and f.target not in standing.sync}
+    return tuple(sorted(idle | degraded))
 
 
-def _move(standing: Standing, rule: TargetRule | None, movement: Movement, request: Request) -> DataMove:
-    primary = _new_primary(standing, rule, movement, request)
-    lost = movement.lost
-    home = home_feeds(movement.topology, standing, primary, lost)
+def _move(standing: Standing, rule: TargetRule | None, movement: Movement, only: str = "") -> DataMove:
+    """How one service moves; `rule` None: it is not in the plan, `only`: the one centre to which primaries go home."""
+    primary = _new_primary(standing, rule, movement, only)
+    known = primary or standing.primary  # none survives: the gate `candidate-ready` says so
+    home = home_feeds(movement.topology, standing, known, movement.lost)
+    missing = _missing(standing, home, movement.snapshot)
+    returning = missing if rule is TargetRule.NONE else movement.lost
     return DataMove(
         standing=standing,
         new_primary=primary,
-        lost=lost,
+        lost=movement.lost,
         home=home,
-        interim=interim_feeds(standing, primary, lost, home),
-        missing=_missing(standing, movement.snapshot),
+        interim=interim_feeds(standing, known, returning, home),
+        missing=missing,
     )
 
 
-def _new_primary(standing: Standing, rule: TargetRule | None, movement: Movement, request: Request) -> str:
+def _new_primary(standing: Standing, rule: TargetRule | None, movement: Movement, only: str) -> str:
     """Where the primary is to stand; one without a copy there is refused by the gate `candidate-ready`."""
     if rule is TargetRule.SURVIVOR and standing.primary in movement.lost:
         return _survivor(standing, movement)
     if rule is TargetRule.NAMED:
         return movement.target
-    if rule is TargetRule.HOME and _goes_home(standing, request.target):
+    if rule is TargetRule.HOME and _goes_home(standing, only):
         return declared_primary(standing.service)
     return standing.primary
 

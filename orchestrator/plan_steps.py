@@ -114,9 +114,10 @@ class Fitting:
                 yield from self._draft(template, view, instance)
 
     def _draft(self, template: StepTemplate, view: SystemView, instance: Instance | None) -> Iterator[Draft]:
-        """A draft; none for a confirmation of which nothing is there to be confirmed (no entry, no database)."""
+        """A draft; none where there is nobody to go towards or nothing to confirm (no database, no entry)."""
         step = self._step(template, view, instance)
-        if step.verify or step.verb is not Verb.CONFIRM:
+        aimless = template.towards is not Selector.NOBODY and not step.towards
+        if not aimless and (step.verify or step.verb is not Verb.CONFIRM):
             yield Draft(template=template, step=step)
 
     def _step(self, template: StepTemplate, view: SystemView | None, instance: Instance | None) -> Step:

@@ -57,8 +57,16 @@ def plan(
     decision = decide(topology, snapshot, runbook, request)
     moves = _with_losses(decision, runbook, request, (snapshot, before))
     in_plan = tuple(m for m in moves.values() if m.service.system in decision.systems)
-    _open_gates(Case(topology=topology, snapshot=snapshot, runbook=runbook, request=request, moves=in_plan))
     views = {s: view_of(topology.system_by_id[s], decision.movement, moves) for s in decision.systems}
+    case = Case(
+        topology=topology,
+        snapshot=snapshot,
+        runbook=runbook,
+        request=request,
+        moves=in_plan,
+        views=tuple(views.values()),
+    )
+    _open_gates(case)
     placed = order(fit(runbook, topology, views, request, timings))
     _keep_rules(placed.steps, in_plan, runbook)
     return Plan(

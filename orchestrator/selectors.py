@@ -198,6 +198,7 @@ DATA: Mapping[Selector, Callable[[SystemView, DataMove], Instances]] = {
 }
 APPS: Mapping[Selector, Callable[[SystemView, AppMove], Instances]] = {
     Selector.SERVING_APPS: lambda _, app: app.at(app.serving),
+    Selector.WAKING_APPS: lambda _, app: app.at(set(app.serving) - set(app.now)),
     Selector.FINAL_APPS: lambda _, app: app.at(app.final),
     Selector.RETURNING_APPS: _returning_apps,
     Selector.RETIRED_APPS: _retired_apps,

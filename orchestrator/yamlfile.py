@@ -99,25 +99,30 @@ class Source:
 class Problems:
     """Collects the mistakes of one file, so that the operator sees all of them at once."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, one_per_place: bool = False) -> None:
+        """With `one_per_place`, only the first mistake at a position is kept: a template's would repeat per system."""
         self.source = source
+        self._one_per_place = one_per_place
+        self._places: set[tuple[int, int]] = set()
         self._found: dict[Problem, None] = {}
+        self.noted = 0
+        """How often a mistake was noted, repetitions included: unchanged means that nothing was wrong."""
 
     @property
     def found(self) -> list[Problem]:
         """The mistakes noted so far, each once."""
         return list(self._found)
 
-    def __len__(self) -> int:
-        return len(self._found)
-
     def add(self, where: Where, message: str, hint: str = "", *, of_key: bool = False) -> None:
         """Note a mistake at a place in the data (at its key, for a key that should not be there).
 
         The same one is noted once, and none above MAX_PROBLEMS, so that a hostile file costs no time.
         """
-        if len(self._found) < MAX_PROBLEMS:
-            self._found[Problem(*self.source.position(where, of_key=of_key), message, hint)] = None
+        self.noted += 1
+        place = self.source.position(where, of_key=of_key)
+        if len(self._found) < MAX_PROBLEMS and not (self._one_per_place and place in self._places):
+            self._places.add(place)
+            self._found[Problem(*place, message, hint)] = None
 
     def raise_if_any(self) -> None:
         """Raise BadFile with every mistake noted so far; nothing where there is none."""
@@ -314,8 +319,7 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self._stop(event, f"more than {MAX_NODES} values", "templates and groups keep an estate small")
-        explicit = event.tag is not None and event.tag != "!"
-        if explicit:
+        if event.tag is not None:
             self._stop(event, f"tags are not allowed: {shown(event.tag)}", "write the plain value")
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:

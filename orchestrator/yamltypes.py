@@ -85,9 +85,9 @@ def convert(source: Source, kind: type[T], at: Where = ()) -> T:
 
 def examine(problems: Problems, value: object, kind: Any, at: Where = ()) -> bool:
     """Note every way in which `value` is not a `kind`; True where it is one."""
-    before = len(problems)
+    before = problems.noted
     _examine(problems, value, _info(kind), at, "")
-    return len(problems) == before
+    return problems.noted == before
 
 
 @cache
@@ -105,8 +105,12 @@ def _examine(problems: Problems, value: object, info: mi.Type, at: Where, expect
 
 
 def _wrong(problems: Problems, value: object, at: Where, expected: str) -> None:
-    name = f"`{at[-1]}`: " if at and isinstance(at[-1], str) else ""
-    problems.add(at, f"{name}expected {expected}, got {shown(value)}")
+    problems.add(at, f"{_of(at)}expected {expected}, got {shown(value)}")
+
+
+def _of(at: Where) -> str:
+    """The key that a mistake concerns, as the beginning of a message."""
+    return f"{shown(at[-1])}: " if at and isinstance(at[-1], str) else ""
 
 
 def _struct(problems: Problems, value: object, info: mi.StructType, at: Where, expected: str) -> None:
@@ -124,7 +128,7 @@ def _struct(problems: Problems, value: object, info: mi.StructType, at: Where, e
     missing = [n for n, f in fields.items() if f.required and n not in value]
     if missing:
         names = ", ".join(f"`{m}`" for m in missing)
-        of = f" of `{at[-1]}`" if at and isinstance(at[-1], str) else ""
+        of = f" of {shown(at[-1])}" if at and isinstance(at[-1], str) else ""
         problems.add(at, f"missing key{'s' if len(missing) > 1 else ''}{of}: {names}", of_key=True)
 
 
@@ -151,9 +155,9 @@ def _dict(problems: Problems, value: object, info: mi.DictType, at: Where, expec
         return
     _length(problems, value, info, at, "entries")
     for name, inner in value.items():
-        before = len(problems)
+        before = problems.noted
         _examine(problems, name, info.key_type, (*at, name), "")
-        if len(problems) == before:
+        if problems.noted == before:
             _examine(problems, inner, info.value_type, (*at, name), "")
 
 
@@ -166,11 +170,15 @@ def _length(problems: Problems, value: Any, info: Any, at: Where, unit: str) -> 
 
 
 def _empty(problems: Problems, at: Where) -> None:
-    problems.add(at, f"`{at[-1]}` is empty" if at else "the file is empty")
+    problems.add(at, f"{_of(at)}expected at least one entry")
 
 
 def _str(problems: Problems, value: object, info: mi.StrType, at: Where, expected: str) -> None:
     if not isinstance(value, str):
+        if isinstance(value, int | float) and not isinstance(value, bool) and info.pattern == DURATION_PATTERN:
+            message = f"{_of(at)}expected a duration with its unit, got {shown(value)}"
+            problems.add(at, message, f"write `{value}s` or `{value}m`: a bare number does not tell its unit")
+            return
         quote = isinstance(value, int | float | bool) and not expected
         _wrong(problems, value, at, "text (put it into quotes)" if quote else expected or "text")
         return
@@ -211,8 +219,7 @@ def _none(problems: Problems, value: object, info: mi.NoneType, at: Where, expec
 def _choice(problems: Problems, value: object, info: Any, at: Where, expected: str) -> None:
     choices = [m.value for m in info.cls] if isinstance(info, mi.EnumType) else list(info.values)
     if isinstance(value, dict | list) or value not in choices:
-        name = f"`{at[-1]}`: " if at and isinstance(at[-1], str) else ""
-        problems.add(at, f"{name}unknown value {shown(value)}", did_you_mean(value, [str(c) for c in choices]))
+        problems.add(at, f"{_of(at)}unknown value {shown(value)}", did_you_mean(value, [str(c) for c in choices]))
 
 
 def _union(problems: Problems, value: object, info: mi.UnionType, at: Where, expected: str) -> None:
@@ -221,7 +228,7 @@ def _union(problems: Problems, value: object, info: mi.UnionType, at: Where, exp
     for kind in info.types:
         trial = Problems(problems.source)
         _examine(trial, value, kind, at, expected)
-        if not len(trial):
+        if not trial.noted:
             return
     for kind, bare in zip(info.types, inner, strict=True):
         if isinstance(value, _SHAPES.get(type(bare), ())) and value is not None:

@@ -121,18 +121,19 @@ def whole_service(check: str, rule: Callable[[Case], Ruling | None]) -> JudgeSer
 
 def met(reading: Reading) -> Text:
     """In words: how an instance that did not answer met the probe."""
+    waited = f"{reading.took_s:.0f}" if reading.took_s >= 1 else f"{reading.took_s:.1f}"
     words = {
         Reach.ANSWERED: Text(en="it answered", zh="已应答"),
         Reach.REFUSED: Text(en="nobody listens there", zh="该地址没有进程监听"),
         Reach.DENIED: Text(en="a server is there and lets us not in", zh="有服务进程，但拒绝接入"),
         Reach.SILENT: Text(
-            en=f"no answer within {reading.took_s:.1f} s (down, frozen or cut off: it cannot be told which)",
-            zh=f"{reading.took_s:.1f} 秒内无应答（停机、冻结或断网，无法区分）",
+            en=f"no answer within {waited} s (down, frozen or cut off: it cannot be told which)",
+            zh=f"{waited} 秒内无应答（停机、冻结或断网，无法区分）",
         ),
         Reach.UNKNOWN: Text(en="it could not be probed", zh="未能探测"),
     }[reading.reach]
-    if not reading.error or reading.reach is Reach.ANSWERED:
-        return words
+    if not reading.error or reading.reach not in {Reach.DENIED, Reach.UNKNOWN}:
+        return words  # what a client library says of a closed port or a time-out adds nothing
     return Text(en=f"{words.en}: {reading.error}", zh=f"{words.zh}：{reading.error}")
 
 

@@ -7,7 +7,7 @@ from orchestrator.model.observation import Reach, Reading
 from orchestrator.model.topology import Instance, Nature, Role, Setting, Text
 
 CAPACITY = "max_"
-"""A setting whose name begins so is a capacity: more is welcome. Others (version, identity, format) must be the same."""
+"""A setting whose name begins so is a capacity: more is fine. Others (version, identity, format) must be the same."""
 
 ADVICE = Text(
     en="raise the standby's settings to the primary's: one too small stops replaying, or falls over under users",

@@ -50,9 +50,20 @@ def rule(case: Case, instance: Instance, reading: Reading) -> Ruling | None:
         since = "" if reading.last_heard_s is None else f" ({span_words(reading.last_heard_s)})"
         return no(f"receives from nobody{since}: its lag grows", f"未在接收数据{since}：延迟持续增长", BROKEN)
     if reading.receiving is None or reading.lag_s is None:
-        return untold("how far it is behind", "延迟")
+        return _untold(reading)
     limit = _limit(case, instance, reading)
     return _silent_stream(case, reading, limit) or _held(reading.lag_s, limit)
+
+
+def _untold(reading: Reading) -> Ruling:
+    if reading.position is None or reading.replayed is None or reading.position <= reading.replayed:
+        return untold("how far it is behind", "延迟")
+    behind = size_words(reading.position - reading.replayed)
+    return unsure(
+        f"{behind} received and not replayed, and it does not tell for how long",
+        f"已接收但未回放 {behind}，且未给出时长",
+        REPLAY,
+    )
 
 
 def _held(lag_s: float, limit: Limit) -> Ruling:

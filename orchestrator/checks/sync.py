@@ -47,7 +47,9 @@ def rule(case: Case, replication: Replication) -> Ruling:
     reading = case.at(source)
     if reading is None:
         return untold("of a source", "来源")
-    return unread(reading) or _at_source(reading, source, target)
+    if (not_read := unread(reading)) is not None:
+        return unsure(f"its source {source} was {not_read.reason.en}", f"其来源 {source} {not_read.reason.zh}")
+    return _at_source(reading, source, target)
 
 
 def _at_source(reading: Reading, source: str, target: str) -> Ruling:

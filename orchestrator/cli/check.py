@@ -94,7 +94,8 @@ def check(
     if watch is not None:
         return _watch(context, choice, watch, output)
     result = asyncio.run(_look(context, choice))
-    _show(context, result, output)
+    if result.answered or output == "json":
+        _show(context, result, output)
     return _exit_code(result)
 
 
@@ -157,8 +158,10 @@ def _exit_code(result: CheckReport) -> int:
     from orchestrator.model.observation import Verdict
 
     if not result.answered:
+        why = next((f" ({f.subject}: {f.reason.en})" for f in result.findings if f.check == "reachable"), "")
         raise Unreadable(
-            f"none of {result.instances} instances answered", hint="is the lab up? `drctl lab status`, or --timeout"
+            f"none of {result.instances} instances answered{why}",
+            hint="for the lab, `drctl lab status` and `drctl lab up`; else look at the addresses and at this network",
         )
     return 0 if result.verdict is Verdict.PASS else Findings.exit_code
 
@@ -184,7 +187,7 @@ async def _redraw(context: Context, choice: Choice, every_s: float) -> None:
         while True:
             begin = time.monotonic()
             result = await _look(context, choice)
-            live.update(render(context.topology, result, context.lang), refresh=True)
+            live.update(render(context.topology, result, context.lang, summary_first=True), refresh=True)
             await asyncio.sleep(max(0.0, every_s - (time.monotonic() - begin)))
 
 

@@ -28,7 +28,7 @@ def drill() -> None:
 @click.option("--fault", default="", metavar="FAULT", help="Fault to inject, lab only, e.g. 'kill-centre a'.")
 @scenario_options
 @click.pass_obj
-def run(settings: Settings, scenario: str, mode: str, **words: Any) -> int:
+def run(settings: Settings, /, scenario: str, mode: str, **words: Any) -> int:
     """Carry out a drill of SCENARIO (a name under runbooks/), or exactly the plan in PLAN.json.
 
     \b

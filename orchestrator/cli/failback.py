@@ -15,7 +15,7 @@ from orchestrator.model.plan import Mode
 @click.argument("scenario", metavar="[SCENARIO|PLAN.json]", default="")
 @scenario_options
 @click.pass_obj
-def failback(settings: Settings, scenario: str, **words: Any) -> int:
+def failback(settings: Settings, /, scenario: str, **words: Any) -> int:
     """The way home: primaries where the topology declares them, protection restored.
 
     \b

@@ -15,7 +15,7 @@ from orchestrator.model.plan import Mode
 @click.argument("scenario", metavar="[SCENARIO|PLAN.json]", default="")
 @scenario_options
 @click.pass_obj
-def failover(settings: Settings, scenario: str, **words: Any) -> int:
+def failover(settings: Settings, /, scenario: str, **words: Any) -> int:
     """A centre or a site is lost: take over.
 
     Without SCENARIO: `centre-lost` for one lost centre, `site-lost` for a whole city.

@@ -15,7 +15,7 @@ from orchestrator.model.plan import Mode
 @click.argument("scenario", metavar="[SCENARIO|PLAN.json]", default="")
 @scenario_options
 @click.pass_obj
-def switchover(settings: Settings, scenario: str, **words: Any) -> int:
+def switchover(settings: Settings, /, scenario: str, **words: Any) -> int:
     """Move a healthy estate to another centre; nothing may be lost.
 
     \b

@@ -12,7 +12,8 @@ import click
 
 from orchestrator.cli.options import Settings, echo_json, output_option
 from orchestrator.errors import Findings, Unreadable, Usage
-from orchestrator.model.proof import ContentProof, Part, ProofProgress, ServiceProof, proof_ok
+from orchestrator.model.observation import Verdict
+from orchestrator.model.proof import Part, Progress, ProofProgress, ServiceProof, proof_ok
 
 if TYPE_CHECKING:
     from orchestrator.model.topology import Service, Topology
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 )
 @click.option("--show-values", is_flag=True, help="Show the values that differ, not just the columns' names.")
 @click.option("--no-locks", is_flag=True, help="Never hold writers, not even for milliseconds; slower.")
-@click.option("--against", default=None, metavar="INSTANCE", help="Compare the primary with a copy that follows nobody.")
+@click.option(
+    "--against", default=None, metavar="INSTANCE", help="Compare the primary with a copy that follows nobody."
+)
 @click.option(
     "--within",
     type=click.FloatRange(0.1, 3600),
@@ -152,14 +155,13 @@ async def _prove(
 
 
 def _against(context: Context, name: str, options: Options, output: str) -> int:
-    """Compare the declared primary's content with a copy that follows nobody."""
-    from orchestrator.verification.service import compare
+    """Compare the primary's content with a copy that follows nobody."""
+    from orchestrator.verification.service import compare_against
 
     _known("instance", [name], context.topology.instance_by_id)
-    copy = context.topology.instance_by_id[name]
-    service = context.topology.service_by_id[copy.service]
-    content, primary = asyncio.run(_compare(context, service, name, options, output))
-    del compare
+    service = context.topology.service_by_id[context.topology.instance_by_id[name].service]
+    teller = _teller(context.lang, output)
+    primary, content = asyncio.run(compare_against(service, context.row_source, name, options, teller))
     if output == "json":
         echo_json(content)
     else:
@@ -167,4 +169,33 @@ def _against(context: Context, name: str, options: Options, output: str) -> int:
         from orchestrator.reports.verify_view import render_comparison
 
         console().print(render_comparison(primary, name, content, context.lang))
-    return _verdict_code(content)
+    return 0 if content.verdict is Verdict.PASS else Findings.exit_code
+
+
+def _show(proofs: tuple[ServiceProof, ...], lang: str, output: str) -> None:
+    if output == "json":
+        echo_json(proofs)
+        return
+    from orchestrator.reports.findings import console
+    from orchestrator.reports.verify_view import render
+
+    console().print(render(proofs, lang))
+
+
+def _exit_code(proofs: tuple[ServiceProof, ...]) -> int:
+    if not any(proof.readable for proof in proofs):
+        raise Unreadable("no instance of any service could be read", hint="`drctl check` shows what answers")
+    return 0 if proof_ok(proofs) else Findings.exit_code
+
+
+def _teller(lang: str, output: str) -> Progress | None:
+    """Progress on standard error: one line that is written over, on a terminal only."""
+    if output == "json" or not sys.stderr.isatty():
+        return None
+
+    def tell(note: ProofProgress) -> None:
+        left = "" if note.eta_s is None else f" · {note.eta_s:.0f} s"
+        speed = f" · {note.rows_per_s:,.0f} rows/s{left}" if note.rows else ""
+        click.echo(f"\r\x1b[2K{note.service}: {note.text.of(lang)}{speed}"[:110] + "\r", nl=False, err=True)
+
+    return tell

@@ -240,6 +240,17 @@ def session(state: LabState, place: Place, within_s: float = 2.0) -> Iterator[ps
         yield connection
 
 
+def answers(state: LabState, place: Place) -> bool:
+    """Whether a server takes connections, or denies them for good; not while it starts up."""
+    import psycopg
+
+    try:
+        with session(state, place):
+            return True
+    except psycopg.OperationalError as e:
+        return "pg_hba.conf" in str(e)
+
+
 def remove_shared_memory(folders: Iterator[Path]) -> list[int]:
     """Remove the System V segments that killed postmasters left; their ids.
 

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -198,13 +199,14 @@ def start(lab_dir: Path, place: Place, within_s: float = 20.0) -> None:
 
 
 def wait_listening(lab: LabState, place: Place, within_s: float) -> None:
-    """Wait until the instance takes connections.
+    """Wait until the instance takes connections; a database, until it answers or denies (not: is starting up).
 
     Raises:
         Refused: it does not within `within_s` seconds; the message ends with its log's last words.
     """
     end = time.monotonic() + within_s
-    while not listens(lab.ports[place.id]):
+    ready = partial(postgres.answers, lab, place) if place.service == "db" else partial(listens, lab.ports[place.id])
+    while not ready():
         if time.monotonic() > end:
             raise Refused(
                 f"{place.id} does not listen after {within_s:g} s: {last_words(lab, place)}",

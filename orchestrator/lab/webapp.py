@@ -25,18 +25,20 @@ import uvloop
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from orchestrator.lab.answers import AppConfig, Health, Record, Target
+from orchestrator.lab.line import InDoubtError, RefusedError
 from orchestrator.lab.schema import LOOKUPS
-from orchestrator.lab.upstream import InDoubtError, RefusedError, Upstream
+from orchestrator.lab.upstream import Upstream
 
 WRITE_S = 2.0
 """A write without an answer after this is in doubt."""
 READ_S = 1.0
 READY_S = 0.4
-_WRITE = """
-INSERT INTO drctl_canary (id, value, entry, centre) VALUES (%s, %s, %s, %s)
-ON CONFLICT (id) DO UPDATE SET value = excluded.value, entry = excluded.entry, centre = excluded.centre"""
-_READ = "SELECT value FROM drctl_canary WHERE id = %s"
-_WRITABLE = "SELECT current_setting('transaction_read_only') = 'off'"
+_STATEMENTS = {
+    "write": "INSERT INTO drctl_canary (id, value, entry, centre) VALUES ($1, $2, $3, $4) ON CONFLICT (id) "
+    "DO UPDATE SET value = excluded.value, entry = excluded.entry, centre = excluded.centre",
+    "read": "SELECT value FROM drctl_canary WHERE id = $1",
+    "read_only": "SELECT current_setting('transaction_read_only')",
+}
 
 
 class App:
@@ -47,18 +49,18 @@ class App:
         self.target = Target(centre="", address="", epoch=0)
         self.upstream: Upstream | None = None
         self.session: ClientSession | None = None
-        self.lookup_sql = LOOKUPS[config.system].replace("$1", "%s")
+        self.statements = {**_STATEMENTS, "lookup": LOOKUPS[config.system]}
 
     @property
     def file(self) -> Path:
         return Path(self.config.folder) / "upstream.json"
 
-    async def resume(self) -> None:
+    def resume(self) -> None:
         """Call the database that it was last told to."""
         if self.file.exists():
-            await self.aim(msgspec.json.decode(self.file.read_bytes(), type=Target))
+            self.aim(msgspec.json.decode(self.file.read_bytes(), type=Target))
 
-    async def aim(self, target: Target) -> None:
+    def aim(self, target: Target) -> None:
         """Drop every connection to the old database and call the new one."""
         same = self.upstream is not None and self.target.address == target.address and target.centre
         self.target = target
@@ -66,9 +68,9 @@ class App:
             return
         old, self.upstream = self.upstream, None
         if target.centre:
-            self.upstream = Upstream(target.centre, target.address)
+            self.upstream = Upstream(target.centre, target.address, self.statements)
         if old is not None:
-            await old.close()
+            old.close()
 
     def save(self, target: Target) -> None:
         """Write the target down before it counts."""
@@ -84,8 +86,7 @@ class App:
         if self.upstream is None:
             return False
         with contextlib.suppress(RefusedError, InDoubtError):
-            row = await self.upstream.ask(_WRITABLE, (), READY_S)
-            return bool(row and row[0])
+            return (await self.upstream.ask("read_only", (), READY_S)).value == "off"
         return False
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
@@ -129,7 +130,7 @@ async def put_record(app: App, request: web.BaseRequest, name: str) -> web.Respo
     if app.upstream is None:
         return reply(503, {"error": "not serving"})
     try:
-        await app.upstream.ask(_WRITE, (name, record.value, record.entry, app.config.centre), WRITE_S)
+        await app.upstream.ask("write", (name, record.value, record.entry, app.config.centre), WRITE_S)
     except RefusedError as e:
         return reply(503, {"error": str(e)})
     except InDoubtError as e:
@@ -139,19 +140,19 @@ async def put_record(app: App, request: web.BaseRequest, name: str) -> web.Respo
 
 async def get_record(app: App, request: web.BaseRequest, name: str) -> web.Response:
     """Read a record."""
-    return await _read(app, _READ, name)
+    return await _read(app, "read", name)
 
 
-async def _read(app: App, sql: str, name: str) -> web.Response:
+async def _read(app: App, statement: str, name: str) -> web.Response:
     if app.upstream is None:
         return reply(503, {"error": "not serving"})
     try:
-        row = await app.upstream.ask(sql, (name,), READ_S)
+        answer = await app.upstream.ask(statement, (name,), READ_S)
     except (RefusedError, InDoubtError) as e:
         return reply(503, {"error": str(e)})
-    if row is None:
+    if not answer.found:
         return reply(404, {"error": f"no {name}"})
-    return reply(200, {"id": name, "value": row[0]})
+    return reply(200, {"id": name, "value": answer.value})
 
 
 async def lookup(app: App, request: web.BaseRequest, name: str) -> web.Response:
@@ -162,7 +163,7 @@ async def lookup(app: App, request: web.BaseRequest, name: str) -> web.Response:
         status = await _ask_dependency(app, f"{url}/lookup/{name}")
         if status != 200:
             return reply(status, {"error": f"{system} answers {status}"})
-    return await _read(app, app.lookup_sql, name)
+    return await _read(app, "lookup", name)
 
 
 async def _ask_dependency(app: App, url: str) -> int:
@@ -187,7 +188,7 @@ async def control_upstream(app: App, request: web.BaseRequest, name: str) -> web
     if target.epoch < app.target.epoch:
         return reply(409, {"error": f"epoch {app.target.epoch} was seen", "epoch": app.target.epoch})
     app.save(target)
-    await app.aim(target)
+    app.aim(target)
     return reply(200, target)
 
 
@@ -205,7 +206,7 @@ ROUTES: dict[tuple[str, str], Answer] = {
 async def serve(config: AppConfig) -> None:
     """Listen, and never end."""
     app = App(config)
-    await app.resume()
+    app.resume()
     server = web.Server(app.handle, access_log=None, keepalive_timeout=60)
     listener = await asyncio.get_running_loop().create_server(
         server, config.host, config.port, reuse_address=True, backlog=256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -35,7 +36,7 @@ def load_topology(path: Path, kinds: Mapping[str, Kind], overlay: Path | None = 
         BadFile: with every mistake found, each as file:line:column.
     """
     file = topology_file(path)
-    if not file.exists() and path.is_dir():
+    if file != path and not os.path.lexists(file):
         raise BadFile(f"{file}: no such file", hint=f"an estate is a folder with a {TOPOLOGY_FILE}")
     topology = read_topology(read_yaml(file), kinds)
     return topology if overlay is None or not topology.lab else merge_overlay(topology, overlay, kinds)
@@ -43,7 +44,7 @@ def load_topology(path: Path, kinds: Mapping[str, Kind], overlay: Path | None = 
 
 def topology_file(path: Path) -> Path:
     """The file itself, for an estate's folder or the file."""
-    return path / TOPOLOGY_FILE if path.is_dir() else path
+    return path / TOPOLOGY_FILE if os.path.isdir(path) else path  # Path.is_dir raises where it may not look
 
 
 def read_topology(source: Source, kinds: Mapping[str, Kind]) -> Topology:
@@ -53,11 +54,15 @@ def read_topology(source: Source, kinds: Mapping[str, Kind]) -> Topology:
         BadFile: with every mistake found.
     """
     file = convert(source, TopologyFile)
-    problems = Problems(source)
+    problems = Problems(source, one_per_place=True)
     places = Places(file, problems)
     _judge_frame(file, problems)
     found = drafts(file, problems)
+    places.refuse_unknown_layouts(found)
+    problems.raise_if_any()
     _bound(file, found, problems)
+    if not found:
+        problems.add((), "no system is described", "expected `systems` or `groups`")
     built = _build(file, found, places, kinds)
     problems.raise_if_any()
     return _topology(file, built)
@@ -70,12 +75,13 @@ def _build(file: TopologyFile, found: Sequence[Draft], places: Places, kinds: Ma
     made = (builder.system(draft, depends[draft.id]) for draft in found)
     built = [one for one in made if one is not None]
     judge.served(built, found, problems)
+    whole = problems.noted == 0
     for placed in (p for b in built for p in b.services):
         judge.copies(placed, problems)
-    judge.objectives(built, places, problems)
-    judge.addresses(built, problems)
-    if not found:
-        problems.add((), "no system is described", "expected `systems` or `groups`")
+    if problems.noted == 0:
+        judge.objectives(built, places, problems)
+    if whole:
+        judge.addresses(built, problems)
     return built
 
 

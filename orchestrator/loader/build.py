@@ -16,7 +16,7 @@ from orchestrator.loader.files import ObjectiveFile, TextFile
 from orchestrator.loader.instances import instances, roles, settings
 from orchestrator.loader.places import Places, ServiceLayers, ServiceScope
 from orchestrator.model.topology import Kind, Nature, Objective, Replication, Service, Setting, System
-from orchestrator.yamlfile import Where, did_you_mean
+from orchestrator.yamlfile import Where, did_you_mean, shown
 from orchestrator.yamltypes import seconds
 
 
@@ -49,7 +49,7 @@ class Builder:
 
     def system(self, draft: Draft, depends_on: tuple[str, ...]) -> Built | None:
         """The system of a draft; None where something in it is wrong."""
-        before = len(self.problems)
+        before = self.problems.noted
         layout = self.places.layout(draft)
         placed = [self._service(draft, layout, name) for name in draft.service_names()]
         if not placed and not draft.template:
@@ -57,13 +57,14 @@ class Builder:
             self.problems.add(draft.where, f"`{draft.id}` has no service", hint, of_key=True)
         services = tuple(p for p in placed if p is not None)
         system = self._system(draft, depends_on, tuple(p.service for p in services))
-        return None if system is None or len(self.problems) > before else Built(draft, system, services)
+        return None if system is None or self.problems.noted > before else Built(draft, system, services)
 
     def _system(self, draft: Draft, depends_on: tuple[str, ...], services: tuple[Service, ...]) -> System | None:
         values = {key: draft.nearest(key) for key in ("tier", "owner", "filing", "centre_loss", "site_loss")}
-        for key in (k for k, (value, _) in values.items() if value is UNSET):
+        missing = ", ".join(f"`{key}`" for key, (value, _) in values.items() if value is UNSET)
+        if missing:
             hint = "the system, its group, its template or the defaults must give it"
-            self.problems.add(draft.where, f"`{draft.id}` has no `{key}`", hint, of_key=True)
+            self.problems.add(draft.where, f"`{draft.id}` has no {missing}", hint, of_key=True)
         (tier, _), (owner, owner_at), (filing, filing_at) = values["tier"], values["owner"], values["filing"]
         centre, site = (self._objective(*values[key]) for key in ("centre_loss", "site_loss"))
         if not (isinstance(tier, int) and isinstance(owner, TextFile) and isinstance(filing, str) and centre and site):
@@ -95,7 +96,10 @@ class Builder:
             return None
         words = {**draft.words, "service": name}
         scope = ServiceScope(self.places, f"{draft.id}/{name}", kind, layers, layout, words)
+        before = self.problems.noted
         declared = roles(scope)
+        if self.problems.noted > before:
+            return None  # whatever follows would only repeat it
         made, addresses = instances(scope, declared)
         copies = replications(scope, declared)
         serves, serves_at = self._serves(draft, layers, kind)
@@ -122,7 +126,7 @@ class Builder:
             if isinstance(layer.kind, str):
                 if layer.kind not in self.kinds:
                     hint = did_you_mean(layer.kind, self.kinds)
-                    self.problems.add((*where, "kind"), f"unknown kind `{layer.kind}`", hint)
+                    self.problems.add((*where, "kind"), f"unknown kind {shown(layer.kind)}", hint)
                 return self.kinds.get(layer.kind)
         others = [other for other in draft.service_names() if other != name]
         hint = did_you_mean(name, others) or "give it a `kind`"

@@ -18,7 +18,7 @@ from orchestrator.loader.files import (
     TopologyFile,
 )
 from orchestrator.model.topology import Text
-from orchestrator.yamlfile import Problems, Where, did_you_mean
+from orchestrator.yamlfile import Problems, Where, did_you_mean, shown
 
 _VARIABLE: Final = re.compile(r"\{([^{}]*)\}")
 _IDENTIFIER: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -77,7 +77,7 @@ def fill(pattern: str, words: Mapping[str, str], where: Where, problems: Problem
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in words:
-            problems.add(where, f"unknown variable `{{{found[1]}}}`", did_you_mean(found[1], words))
+            problems.add(where, f"unknown variable {shown(found[0])}", did_you_mean(found[1], words))
         return words.get(found[1], "")
 
     return _VARIABLE.sub(value, pattern)
@@ -97,7 +97,9 @@ def drafts(file: TopologyFile, problems: Problems) -> list[Draft]:
     for draft in (*_systems(file, problems), *_members(file, problems)):
         if draft.id in found:
             first = problems.source.place(found[draft.id].where)
-            problems.add(draft.where, f"duplicate system id `{draft.id}`", f"it stands first at {first}", of_key=True)
+            problems.add(
+                draft.where, f"duplicate system id {shown(draft.id)}", f"it stands first at {first}", of_key=True
+            )
         found.setdefault(draft.id, draft)
     for group in file.groups:
         if group in found:
@@ -138,7 +140,7 @@ def _member(file: TopologyFile, name: str, member: str, problems: Problems) -> D
     system = fill(group.system_id, words, (*outer, "system_id"), problems)
     if not _IDENTIFIER.fullmatch(system):
         problems.add(
-            (*outer, "system_id"), f"`{system}` is not an identifier", "use lower-case letters, digits, hyphens"
+            (*outer, "system_id"), f"{shown(system)} is not an identifier", "use lower-case letters, digits, hyphens"
         )
     chosen, at = (entry, where) if entry.template is not UNSET else (group, outer)
     template, below = _template(file, at, chosen, problems)

@@ -19,6 +19,7 @@ ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A
 def roles(scope: ServiceScope) -> Roles:
     """Where the service stands, and as what; a nearer layer's word replaces a farther one's."""
     found: dict[str, tuple[Role, Where]] = {}
+    before = scope.problems.noted
     for where, layer in reversed(scope.layers):
         here: dict[str, str] = {}
         for place, role in layer.roles.items():
@@ -30,7 +31,8 @@ def roles(scope: ServiceScope) -> Roles:
                 scope.problems.add(at, f"`{place}` and `{here[centre]}` are the same centre", of_key=True)
             here[centre] = place
             found[centre] = (Role(role), at)
-    _judge_roles(scope, found)
+    if scope.problems.noted == before:
+        _judge_roles(scope, found)
     return {centre: found[centre] for centre in sorted(found, key=scope.places.order.__getitem__)}
 
 
@@ -123,9 +125,9 @@ def _address(
 
 
 def _filled(scope: ServiceScope, pattern: str, where: Where, words: Mapping[str, str]) -> tuple[str, Where]:
-    before = len(scope.problems)
+    before = scope.problems.noted
     address = fill(pattern, words, where, scope.problems)
-    if len(scope.problems) == before:
+    if scope.problems.noted == before:
         _judge_address(scope, address, where)
     return address, where
 
@@ -161,7 +163,9 @@ def settings(
         for name, value in params.items():
             if name not in scope.kind.params:
                 hint = did_you_mean(name, scope.kind.params) or f"a `{scope.kind.name}` takes none"
-                scope.problems.add((*where, name), f"unknown param `{name}` of `{scope.kind.name}`", hint, of_key=True)
+                scope.problems.add(
+                    (*where, name), f"unknown param {shown(name)} of `{scope.kind.name}`", hint, of_key=True
+                )
             merged[name] = parameter(value, words)
     return tuple(Setting(name=name, value=value) for name, value in merged.items())
 

@@ -10,7 +10,7 @@ from orchestrator.loader.copies import feeds
 from orchestrator.loader.expand import Draft
 from orchestrator.loader.places import Places
 from orchestrator.model.topology import Nature, Objective, Role
-from orchestrator.yamlfile import Problems, Where, did_you_mean
+from orchestrator.yamlfile import Problems, Where, did_you_mean, shown
 from orchestrator.yamltypes import spell
 
 
@@ -73,7 +73,7 @@ def served(built: Sequence[Built], drafts: Sequence[Draft], problems: Problems) 
             own = [name.partition("/")[2] for name in known if name.startswith(f"{service.system}/")]
             said = service.serves.removeprefix(f"{service.system}/")
             hint = did_you_mean(said, known if "/" in said else [n for n in own if n != service.name])
-            problems.add(placed.serves, f"`{service.name}` serves an unknown service `{said}`", hint)
+            problems.add(placed.serves, f"`{service.name}` serves an unknown service {shown(said)}", hint)
     cycle = _cycle(graph)
     if cycle:
         problems.add(places[cycle[0]], f"services that serve each other: {_named(cycle)}", "")

@@ -22,15 +22,22 @@ class Places:
     def __init__(self, file: TopologyFile, problems: Problems) -> None:
         self.file = file
         self.problems = problems
+        self._homeless: dict[str, Where] = {}
+        """Places of a layout that a system without it speaks of: one cause, noted once."""
         self.order = {centre: index for index, centre in enumerate((*file.centres, EDGE))}
 
+    def refuse_unknown_layouts(self, drafts: Sequence[Draft]) -> None:
+        """Note layouts that systems name and that the file does not have."""
+        for draft in drafts:
+            name, where = draft.nearest("layout")
+            if isinstance(name, str) and name not in self.file.layouts:
+                self.problems.add(where, f"unknown layout `{name}`", did_you_mean(name, self.file.layouts))
+
     def layout(self, draft: Draft) -> Mapping[str, str]:
-        """Places of the layout that a system uses; an unknown layout is noted."""
-        name, where = draft.nearest("layout")
+        """Places of the layout that a system uses."""
+        name, _ = draft.nearest("layout")
         if not isinstance(name, str):
             return {}
-        if name not in self.file.layouts:
-            self.problems.add(where, f"unknown layout `{name}`", did_you_mean(name, self.file.layouts))
         return self.file.layouts.get(name, {})
 
     def resolve(self, place: str, layout: Mapping[str, str], where: Where, *, of_key: bool = False) -> str | None:
@@ -41,6 +48,7 @@ class Places:
         hint = did_you_mean(place, {*layout, *self.order})
         if any(place in other for other in self.file.layouts.values()):
             hint = f"`{place}` is a place of a layout: the system needs a `layout` that has it"
+            where = self._homeless.setdefault(place, where)
         self.problems.add(where, f"unknown centre `{place}`", hint, of_key=of_key)
         return None
 

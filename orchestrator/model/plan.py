@@ -196,8 +196,9 @@ class Plan(Frozen, kw_only=True, dict=True):
 
     @cached_property
     def sha256(self) -> str:
-        """Hash over the canonical form; approvals are bound to it."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        """Hash over the canonical form; approvals are bound to it. A plan read back from its file has the same."""
+        as_filed = msgspec.json.decode(msgspec.json.encode(self), type=Plan)  # 30 in a float's place becomes 30.0
+        return hashlib.sha256(msgspec.json.encode(as_filed, order="deterministic")).hexdigest()
 
     @cached_property
     def step_by_id(self) -> Mapping[str, Step]:

@@ -61,6 +61,8 @@ class Selector(StrEnum):
     """The copy in the target centre, where it is no primary."""
     SERVING_APPS = "serving-apps"
     """Apps that serve users as soon as the primary is there."""
+    WAKING_APPS = "waking-apps"
+    """Those of `serving-apps` that did not serve before: they may have to be started."""
     FINAL_APPS = "final-apps"
     """Apps that serve users when the plan is done."""
     RETURNING_APPS = "returning-apps"

@@ -37,7 +37,6 @@ TIDY_AFTER = "1 day"
 SKIPS = {
     "unlogged": Text(en="unlogged: its rows are not replicated", zh="非日志表：其数据不参与复制"),
     "foreign": Text(en="foreign table: its rows are stored elsewhere", zh="外部表：数据存放在别处"),
-    "probe": Text(en="drctl's own table of canary rows", zh="drctl 自身的探针表"),
 }
 
 
@@ -77,8 +76,10 @@ class PostgresRows:
         The message is a tiny transaction: its commit flushes, so that replicas are sent all of it even on an idle
         server, where the log's last page would otherwise stay in memory.
         """
-        await self._run("SELECT pg_logical_emit_message(true, 'drctl', 'mark')")
-        [[position]] = await self._run("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn")
+        [[position]] = await self._run(
+            "BEGIN; SELECT pg_logical_emit_message(true, 'drctl', 'mark'); COMMIT; "
+            "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"
+        )
         return int(position)
 
     async def reached(self) -> tuple[int, int]:
@@ -96,12 +97,12 @@ class PostgresRows:
         return tuple(sorted((name for (name,) in found), key=lambda name: name != declared))
 
     async def tables(self, database: str) -> tuple[Table, ...]:
-        """Tables, leaves of partitioned tables, materialised views, and the large objects."""
+        """Tables, leaves of partitioned tables, materialised views, and the large objects; not our own canary table."""
         session = await self._session(database)
         found = await session.run(statements.catalogue())
         for name in {column[1] for row in found for column in row[7]} - self._hashable.keys():
             self._hashable[name] = await self._can_hash(session, name)
-        return tuple(self._table(database, row) for row in found)
+        return tuple(self._table(database, row) for row in found if tuple(row[:2]) != ("public", PROBE))
 
     def _table(self, database: str, row: tuple[Any, ...]) -> Table:
         schema, name, kind, persistence, pages, estimate, mark, columns, key = row
@@ -115,7 +116,7 @@ class PostgresRows:
             pages=pages,
             rows_estimate=max(0, estimate),
             lockable=kind == "r",
-            skip=_skip(schema, name, kind, persistence),
+            skip=_skip(kind, persistence),
         )
 
     async def _can_hash(self, session: Session, type_name: str) -> bool:
@@ -249,9 +250,9 @@ class PostgresView:
 
     async def freeze(self) -> None:
         """Take the snapshot that every later read sees; the savepoint keeps it through a read that fails."""
-        await self._session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        await self._session.run("SELECT pg_current_snapshot()")
-        await self._session.run("SAVEPOINT taken")
+        await self._session.run(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot(); SAVEPOINT taken"
+        )
         self._frozen = True
 
     async def digest(self, table: Table, form: Form, span: Span) -> Digest:
@@ -301,10 +302,9 @@ def _places(span: Span) -> tuple[str, str]:
     return f"({span.first},0)", END if span.last is None else f"({span.last},0)"
 
 
-def _skip(schema: str, name: str, kind: str, persistence: str) -> Text | None:
+def _skip(kind: str, persistence: str) -> Text | None:
     reasons = {
         "foreign": kind == "f",
         "unlogged": persistence == "u",
-        "probe": (schema, name) == ("public", PROBE),
     }
     return next((SKIPS[reason] for reason, holds in reasons.items() if holds), None)

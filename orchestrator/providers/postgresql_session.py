@@ -115,22 +115,32 @@ class Session:
     async def run(
         self, statement: Statement, params: Seq[object] | None = None, within_s: float = STATEMENT_WITHIN_S
     ) -> list[tuple[Any, ...]]:
-        """All rows of one statement.
+        """All rows of one statement, or of the last of several that come without parameters.
 
         The server ends it by statement_timeout. A server that is frozen cannot, and neither does the driver's own
-        cancel return then; so the socket is cut after `within_s` + GRACE_S seconds: the statement fails as lost.
+        cancel return then; so the socket is cut after `within_s` + GRACE_S seconds, or when the caller gives up.
 
         Raises:
             RowsUnreadable: it failed; a connection that was lost stays lost.
         """
+        work = asyncio.ensure_future(self._fetch(statement, params))
         axe = asyncio.get_running_loop().call_later(within_s + GRACE_S, self._sever)
         try:
-            cursor = await self._connection.execute(statement, params)
-            return await cursor.fetchall() if cursor.description else []
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self._sever()
+            await asyncio.wait({work})
+            raise
         except psycopg.Error as error:
             raise translate(self._instance, error) from error
         finally:
             axe.cancel()
+
+    async def _fetch(self, statement: Statement, params: Seq[object] | None) -> list[tuple[Any, ...]]:
+        cursor = await self._connection.execute(statement, params)
+        while cursor.nextset():
+            pass
+        return await cursor.fetchall() if cursor.description else []
 
     def _sever(self) -> None:
         with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:

@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     from rich.text import Text as Styled
 
 ROWS_MAX = 40
-"""Above so many services, the systems that pass in full are counted instead of shown."""
+"""Above so many services an estate is large: its matrix has a row for each system."""
+ENTRIES_MAX = 40
+"""So many different findings are told in full."""
+
+INDENT = 4
+SUBJECTS_MAX = 6
+"""So many subjects are named of findings that say the same."""
 
 MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
 STYLE = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yellow"}
 WORST = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS)
+
+
+Cells = dict[tuple[str, str], Verdict]
+"""(service, check) → verdict."""
+Shown = list[tuple[System, list[Service]]]
 
 
 class CheckReport(Frozen, kw_only=True):
@@ -87,16 +98,19 @@ def console() -> Console:
     return plain if plain.is_terminal else Console(highlight=False, width=max(plain.width, 140))
 
 
-def render(topology: Topology, result: CheckReport, lang: str) -> RenderableType:
-    """The whole page: heading, matrix, findings, summary."""
+def render(topology: Topology, result: CheckReport, lang: str, *, summary_first: bool = False) -> RenderableType:
+    """The whole page: heading, matrix, findings, and the summary last; first where the page may be cut off below."""
     from rich.console import Group
     from rich.text import Text as Styled
 
     head = Styled(f"{topology.name.of(lang)} · {result.taken_at}", style="bold")
-    parts: list[RenderableType] = [head, "", *matrix(topology, result.findings, lang)]
+    told = Styled(summary(result, lang), style=STYLE[result.verdict])
+    parts: list[RenderableType] = [head, *([told] if summary_first else []), ""]
+    parts += matrix(topology, result.findings, lang)
     if result.failed or result.unknown:
-        parts += ["", *_details(result.findings, lang)]
-    parts += ["", Styled(summary(result, lang), style=STYLE[result.verdict])]
+        parts += ["", *details(topology, result.findings, lang)]
+    if not summary_first:
+        parts += ["", told]
     return Group(*parts)
 
 
@@ -126,38 +140,65 @@ class Columns(Frozen, kw_only=True):
 
 
 def matrix(topology: Topology, findings: Sequence[Finding], lang: str) -> list[Styled]:
-    """Rows are services, grouped by system; columns are checks; a cell is the worst of its findings."""
+    """Rows are services, grouped by system; columns are checks; a cell is the worst of its findings.
+
+    A large estate has one row for each system that does not pass, and counts the others.
+    """
     from rich.text import Text as Styled
 
     cells = _cells(topology, findings)
     shown = _judged(topology, {service for service, _ in cells})
     used = tuple(c for c in CHECKS if any(check == c.id for _, check in cells))
-    label = 2 + max((len(v.name) for _, services in shown for v in services), default=0)
-    columns = Columns(checks=used, label=label, lang=lang)
+    large = sum(len(services) for _, services in shown) > ROWS_MAX
+    labels = [len(s.id) for s, _ in shown] if large else [2 + len(v.name) for _, services in shown for v in services]
+    columns = Columns(checks=used, label=max(labels, default=0), lang=lang)
     lines = [columns.line(Styled(), [Styled(c.short.of(lang), style="dim") for c in used])]
-    large, hidden = sum(len(services) for _, services in shown) > ROWS_MAX, 0
+    body = _large if large else _small
+    return lines + body(columns, shown, cells)
+
+
+def _small(columns: Columns, shown: Shown, cells: Cells) -> list[Styled]:
+    from rich.text import Text as Styled
+
+    lines = []
     for system, services in shown:
-        verdict = worst(cells[v.id, c.id] for v in services for c in used if (v.id, c.id) in cells)
-        if large and verdict is Verdict.PASS:
-            hidden += 1
-            continue
-        lines.append(_system(system, verdict, lang))
-        lines += [columns.line(Styled(f"  {v.name}"), [_mark(cells.get((v.id, c.id))) for c in used]) for v in services]
-    if hidden:
-        told = Text(en=f"… and {hidden} systems that pass every check", zh=f"……另有 {hidden} 个系统全部通过")
-        lines.append(Styled(told.of(lang), style=STYLE[Verdict.PASS]))
+        verdict = worst(v for c in columns.checks if (v := _of_system(cells, services, c)))
+        lines.append(_system(system, verdict, columns.lang))
+        for service in services:
+            marks = [_mark(cells.get((service.id, c.id))) for c in columns.checks]
+            lines.append(columns.line(Styled(f"  {service.name}"), marks))
     return lines
 
 
-def _judged(topology: Topology, judged: Collection[str]) -> list[tuple[System, list[Service]]]:
+def _large(columns: Columns, shown: Shown, cells: Cells) -> list[Styled]:
+    from rich.text import Text as Styled
+
+    lines, hidden = [], 0
+    for system, services in shown:
+        verdicts = [_of_system(cells, services, c) for c in columns.checks]
+        if worst(v for v in verdicts if v) is Verdict.PASS:
+            hidden += 1
+            continue
+        lines.append(columns.line(Styled(system.id), [_mark(v) for v in verdicts]))
+    told = Text(en=f"… and {hidden} systems that pass every check", zh=f"……另有 {hidden} 个系统全部通过")
+    return [*lines, Styled(told.of(columns.lang), style=STYLE[Verdict.PASS])] if hidden else lines
+
+
+def _of_system(cells: Cells, services: Sequence[Service], check: Check) -> Verdict | None:
+    """The worst of a check over a system's services; None where it judged none of them."""
+    seen = [cells[v.id, check.id] for v in services if (v.id, check.id) in cells]
+    return worst(seen) if seen else None
+
+
+def _judged(topology: Topology, judged: Collection[str]) -> Shown:
     """Every system of which something was judged, with those of its services."""
     systems = [(s, [v for v in s.services if v.id in judged]) for s in topology.systems]
     return [(s, services) for s, services in systems if services]
 
 
-def _cells(topology: Topology, findings: Sequence[Finding]) -> dict[tuple[str, str], Verdict]:
-    """(service, check) → the worst verdict."""
-    cells: dict[tuple[str, str], Verdict] = {}
+def _cells(topology: Topology, findings: Sequence[Finding]) -> Cells:
+    """The worst verdict of each service and check."""
+    cells: Cells = {}
     for finding in findings:
         key = service_of(topology, finding.subject), finding.check
         cells[key] = worst([finding.verdict, cells.get(key, finding.verdict)])
@@ -184,43 +225,83 @@ def _mark(verdict: Verdict | None) -> Styled:
     return Styled("·", style="dim") if verdict is None else Styled(MARK[verdict], style=STYLE[verdict])
 
 
-def _details(findings: Sequence[Finding], lang: str) -> Iterator[RenderableType]:
-    """Failures in full, then unknowns; what is unknown only since an instance did not answer takes one line."""
+def details(topology: Topology, findings: Sequence[Finding], lang: str) -> Iterator[RenderableType]:
+    """Dark centres first, then failures, then unknowns; findings that say the same of several subjects are told once.
+
+    What is unknown only since an instance does not answer is folded into one entry.
+    """
+    yield from _dark_centres(topology, findings, lang)
     unreachable = {f.subject for f in findings if f.check == "reachable" and f.verdict is not Verdict.PASS}
-    for verdict in (Verdict.FAIL, Verdict.UNKNOWN):
-        for finding in findings:
-            follows = finding.subject in unreachable and finding.check != "reachable"
-            if finding.verdict is verdict and not (verdict is Verdict.UNKNOWN and follows):
-                yield _finding(finding, lang)
-    for subject in dict.fromkeys(f.subject for f in findings if f.subject in unreachable):
-        unread = [f.check for f in findings if f.subject == subject and f.verdict is Verdict.UNKNOWN]
-        checks = [c for c in unread if c != "reachable"]
-        if checks:
-            yield _unread(subject, checks, lang)
+    follows = [f for f in findings if f.verdict is Verdict.UNKNOWN and f.subject in unreachable]
+    told = [f for f in findings if f.verdict is not Verdict.PASS and (f.check == "reachable" or f not in follows)]
+    entries = [a for v in (Verdict.FAIL, Verdict.UNKNOWN) for a in _alike([f for f in told if f.verdict is v])]
+    for alike in entries[:ENTRIES_MAX]:
+        yield from _entry(alike[0], [f.subject for f in alike], lang)
+    if len(entries) > ENTRIES_MAX:
+        more = len(entries) - ENTRIES_MAX
+        yield Text(en=f"… and {more} more: --output json has all", zh=f"……另有 {more} 项：见 --output json").of(lang)
+    yield from _unread([f for f in follows if f.check != "reachable"], lang)
 
 
-def _finding(finding: Finding, lang: str) -> Styled:
+def _alike(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings of one check with the same words, together, in the order of the first of each."""
+    groups: dict[tuple[str, Text, Text], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.check, finding.reason, finding.advice), []).append(finding)
+    return list(groups.values())
+
+
+def _dark_centres(topology: Topology, findings: Sequence[Finding], lang: str) -> Iterator[RenderableType]:
+    """A centre of which nothing answers is what a person must see first."""
     from rich.text import Text as Styled
 
-    line = Styled()
-    line.append(f"{MARK[finding.verdict]} ", style=STYLE[finding.verdict])
-    line.append(finding.subject, style="bold")
-    line.append(f"  {finding.check}  ", style="cyan")
-    line.append(finding.reason.of(lang))
+    seen: dict[str, list[Verdict]] = {}
+    for finding in findings:
+        instance = topology.instance_by_id.get(finding.subject)
+        if instance and finding.check == "reachable":
+            seen.setdefault(instance.centre, []).append(finding.verdict)
+    for centre, verdicts in seen.items():
+        if centre in topology.centre_by_id and set(verdicts) == {Verdict.FAIL} and len(verdicts) > 1:
+            name = topology.centre_by_id[centre].name.of(lang)
+            told = Text(
+                en=f"centre {centre} ({name}): none of its {len(verdicts)} instances answers",
+                zh=f"{centre} 中心（{name}）：{len(verdicts)} 个实例全部无应答",
+            )
+            yield Styled(f"{MARK[Verdict.FAIL]} {told.of(lang)}", style=STYLE[Verdict.FAIL])
+
+
+def _entry(finding: Finding, subjects: Sequence[str], lang: str) -> Iterator[RenderableType]:
+    """Whom it is about, the reason, and what to do."""
+    from rich.padding import Padding
+    from rich.text import Text as Styled
+
+    head = Styled(f"{MARK[finding.verdict]} ", style=STYLE[finding.verdict])
+    head.append(finding.check, style="cyan").append("  ").append(_several(subjects, lang), style="bold default")
+    yield head
+    yield Padding(Styled(finding.reason.of(lang)), (0, 0, 0, INDENT), expand=False)
     if finding.advice.of(lang):
-        line.append(f"\n    → {finding.advice.of(lang)}", style="dim")
-    return line
+        yield Padding(Styled(f"→ {finding.advice.of(lang)}", style="dim"), (0, 0, 0, INDENT), expand=False)
 
 
-def _unread(subject: str, checks: Sequence[str], lang: str) -> Styled:
+def _several(subjects: Sequence[str], lang: str) -> str:
+    """The first few by name (`--output json` has them all)."""
+    more = len(subjects) - SUBJECTS_MAX
+    told = Text(en=f" and {more} more", zh=f" 等 {len(subjects)} 个")
+    return ", ".join(subjects[:SUBJECTS_MAX]) + (told.of(lang) if more > 0 else "")
+
+
+def _unread(findings: Sequence[Finding], lang: str) -> Iterator[RenderableType]:
+    """Instances that do not answer, and what is therefore not known of them."""
+    from rich.padding import Padding
     from rich.text import Text as Styled
 
-    listed = ", ".join(checks)
-    told = Text(en=f"unknown as it does not answer: {listed}", zh=f"因无应答而未知：{listed}")
-    line = Styled(f"{MARK[Verdict.UNKNOWN]} ", style=STYLE[Verdict.UNKNOWN])
-    line.append(subject, style="bold")
-    line.append(f"  {told.of(lang)}", style="default")
-    return line
+    if not findings:
+        return
+    subjects, checks = dict.fromkeys(f.subject for f in findings), dict.fromkeys(f.check for f in findings)
+    head = Styled(f"{MARK[Verdict.UNKNOWN]} ", style=STYLE[Verdict.UNKNOWN]).append(_several([*subjects], lang), "bold")
+    told = Text(en="no answer, and so not known: ", zh="无应答，因此未知：")
+    yield head
+    yield Padding(Styled(told.of(lang) + ", ".join(checks)), (0, 0, 0, INDENT), expand=False)
 
 
 def plain_line(result: CheckReport, lang: str) -> str:

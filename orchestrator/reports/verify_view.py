@@ -75,7 +75,9 @@ def _table(proofs: Sequence[ServiceProof], lang: str) -> Table:
         for replica in proof.replicas:
             cells = [_cell(replica.verdict(part), part_text(replica, part, lang)) for part in Part]
             method = _method(replica.content, lang) if replica.content else ""
-            table.add_row(f"{proof.primary} → {_place(replica.instance)}", *(Styled(t, style=s) for t, s in cells), method)
+            table.add_row(
+                f"{proof.primary} → {_place(replica.instance)}", *(Styled(t, style=s) for t, s in cells), method
+            )
     return table
 
 
@@ -116,9 +118,7 @@ def _counts(content: ContentProof, lang: str) -> str:
 
 
 def _method(content: ContentProof, lang: str) -> str:
-    held = Text(
-        en=f", writers held {content.held_s * 1000:.0f} ms", zh=f"，暂停写入 {content.held_s * 1000:.0f} 毫秒"
-    )
+    held = Text(en=f", writers held {content.held_s * 1000:.0f} ms", zh=f"，暂停写入 {content.held_s * 1000:.0f} 毫秒")
     return METHODS[content.method].of(lang) + (held.of(lang) if content.held_s else "")
 
 

@@ -108,14 +108,15 @@ async def compare_sequences(follower: Follower, database: str, patterns: Sequenc
     theirs = {(s.schema, s.name): s for s in await follower.replica.sequences(database)}
     after = {(s.schema, s.name): s for s in await follower.primary.sequences(database)}
     proofs = (
-        _sequence(database, s, theirs.get((s.schema, s.name)), after.get((s.schema, s.name)))
+        judge_sequence(database, s, theirs.get((s.schema, s.name)), after.get((s.schema, s.name)))
         for s in before
         if not patterns or any(fnmatchcase(f"{s.schema}.{s.name}", p) or fnmatchcase(s.name, p) for p in patterns)
     )
     return tuple(proofs)
 
 
-def _sequence(database: str, before: Counter, theirs: Counter | None, after: Counter | None) -> TableProof:
+def judge_sequence(database: str, before: Counter, theirs: Counter | None, after: Counter | None) -> TableProof:
+    """One sequence: the primary's before and after, and between them the replica's (None: it is not there)."""
     proof = TableProof(
         database=database,
         table=f"{before.schema}.{before.name} (sequence)",

@@ -115,8 +115,7 @@ async def _database(run: Comparison, database: str) -> None:
             run.copies[name].take(_whole(database, error))
         return
     run.pace.rows_total += sum(t.rows_estimate for t in tables if t.skip is None)
-    for name in names:
-        await _catalogues(run, name, database, tables)
+    await asyncio.gather(*(_catalogues(run, name, database, tables) for name in names))
     wanted = [t for t in tables if t.skip is None]
     await _on_a_cut(run, database, [t for t in wanted if t.lockable], names)
     await _live(run, database, wanted, names)

@@ -85,8 +85,7 @@ async def cut(
         await _open(database, ground)
         hold = await _hold(database, primary, tables, hold_s)
         try:
-            await ground.primary.freeze()
-            ground.position = await primary.mark()
+            _, ground.position = await asyncio.gather(ground.primary.freeze(), primary.mark())
             await asyncio.gather(*(_join(ground, name, hold_s) for name in list(ground.views)))
         finally:
             ground.held_s = await hold.release()
@@ -97,9 +96,11 @@ async def cut(
 
 
 async def _open(database: str, ground: Ground) -> None:
-    for name, follower in ground.followers.items():
+    async def one(name: str, replica: RowSource) -> None:
         with suppress(RowsUnreadable):
-            ground.views[name] = await follower.replica.view(database)
+            ground.views[name] = await replica.view(database)
+
+    await asyncio.gather(*(one(name, follower.replica) for name, follower in ground.followers.items()))
 
 
 async def _hold(database: str, primary: RowSource, tables: Sequence[Table], hold_s: float) -> Hold:

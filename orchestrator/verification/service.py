@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from orchestrator.errors import Unreadable
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import (
     NOTHING,
@@ -65,8 +66,9 @@ async def verify_services(
     options: Options,
     progress: Progress | None = None,
 ) -> tuple[ServiceProof, ...]:
-    """Prove services, AT_ONCE at a time, in the order given. One whose only instance in the chosen centres is its primary
-    has nothing to prove there and is left out.
+    """Prove services, AT_ONCE at a time, in the order given.
+
+    One whose only instance in the chosen centres is its primary has nothing to prove there and is left out.
     """
     free = asyncio.Semaphore(AT_ONCE)
 
@@ -169,6 +171,33 @@ async def _parts(
         )
         for r in replicas
     ]
+
+
+async def compare_against(
+    service: Service,
+    rows: Callable[[Instance], RowSource],
+    against: str,
+    options: Options,
+    progress: Progress | None = None,
+) -> tuple[str, ContentProof]:
+    """Compare the primary (found among the other instances) with `against`, which may be a primary of its own by now.
+
+    Raises:
+        Unreadable: there is not exactly one other primary that can be read.
+    """
+    sources = {i.id: rows(i) for i in service.instances}
+    others = [source for name, source in sources.items() if name != against]
+    looks = await asyncio.gather(*(_look(source) for source in others))
+    primaries = [s for s, look in zip(others, looks, strict=True) if isinstance(look, Standing) and look.primary]
+    if len(primaries) != 1:
+        await asyncio.gather(*(source.close() for source in sources.values()))
+        raise Unreadable(
+            f"{service.id} has {len(primaries)} readable primaries beside {against}",
+            hint="`drctl check` shows the roles",
+        )
+    proof = await compare(service, primaries[0], sources[against], options, progress)
+    await asyncio.gather(*(source.close() for source in sources.values()))
+    return primaries[0].instance, proof
 
 
 async def compare(

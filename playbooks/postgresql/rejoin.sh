@@ -48,24 +48,25 @@ shut_down_cleanly() {
   fi
 }
 
-# What only this node holds will be discarded: count it, and keep the log of it beside the data.
+# What only this node holds will be discarded: count it, and where transactions are among it, keep their log beside the
+# data (the first eight segments), for the people who may want to enter them again by hand.
 keep_discarded() {
-  local fork=$1 timeline=$2 end bytes segment size first last copied=0
+  local fork=$1 timeline=$2 end count segment size first last per name copied=0
   end=$(control 'Latest checkpoint location')
-  bytes=$(( $(lsn "$end") - $(lsn "$fork") ))
   mkdir -p "$discarded"
   timeout 30 "${owner[@]}" "$(program pg_waldump)" -q -p "$data/pg_wal" -t "$timeline" -s "$fork" -r Transaction \
     </dev/null 9>&- 2>/dev/null | grep -E 'desc: COMMIT' >"$discarded/transactions.txt" || true
-  size=$(control 'Bytes per WAL segment')
+  count=$(wc -l <"$discarded/transactions.txt")
+  fact fork "$(lsn "$fork")"; fact end "$(lsn "$end")"
+  fact discarded_bytes "$(( $(lsn "$end") - $(lsn "$fork") ))"; fact discarded_transactions "$count"
+  if [ "$count" = 0 ]; then rm -rf "$discarded"; return 0; fi
+  size=$(control 'Bytes per WAL segment'); per=$(( 0x100000000 / size ))
   first=$(( $(lsn "$fork") / size )); last=$(( $(lsn "$end") / size ))
   for (( segment = first; segment <= last && segment < first + 8; segment++ )); do
-    local per=$(( 0x100000000 / size )) name
     name=$(printf '%08X%08X%08X' "$timeline" $(( segment / per )) $(( segment % per )))
     if [ -f "$data/pg_wal/$name" ]; then cp -p "$data/pg_wal/$name" "$discarded/"; copied=$((copied + 1)); fi
   done
   own "$discarded"
-  fact fork "$(lsn "$fork")"; fact end "$(lsn "$end")"; fact discarded_bytes "$bytes"
-  fact discarded_transactions "$(wc -l <"$discarded/transactions.txt")"
   fact discarded_kept "$discarded"; fact discarded_segments "$copied of $((last - first + 1))"
 }
 

@@ -132,7 +132,22 @@ class Pair:
     def _clone(self, name: str) -> Node:
         node = Node(name, self.folder)
         conninfo = f"host=127.0.0.1 port={self.a.port} user=postgres application_name={name}"
-        run("pg_basebackup", "-D", str(node.data), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-C", "-S", name, "-d", conninfo)
+        run(
+            "pg_basebackup",
+            "-D",
+            str(node.data),
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "--no-sync",
+            "-C",
+            "-S",
+            name,
+            "-d",
+            conninfo,
+        )
         node.start()
         return node
 

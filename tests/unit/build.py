@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -207,12 +208,12 @@ def _copy(one: Instance, primary: str, sources: Mapping[str, tuple[str, bool]]) 
     )
 
 
-def seen(one: Instance, **fields: object) -> Reading:
+def seen(one: Instance, **fields: Any) -> Reading:
     base = Reading(instance=one.id, reach=Reach.ANSWERED, took_s=0.01, position=1000, epoch=0, timeline=1)
     return msgspec.structs.replace(base, **fields)
 
 
-def change(snapshot: Snapshot, key: str, **fields: object) -> Snapshot:
+def change(snapshot: Snapshot, key: str, **fields: Any) -> Snapshot:
     """A look in which one reading is different."""
     readings = tuple(msgspec.structs.replace(r, **fields) if r.instance == key else r for r in snapshot.readings)
     return msgspec.structs.replace(snapshot, readings=readings)
@@ -231,7 +232,7 @@ def dark(snapshot: Snapshot, *centres: str, heard_s: float = 2.0) -> Snapshot:
     return msgspec.structs.replace(snapshot, readings=tuple(readings))
 
 
-def request(mode: Mode = Mode.REHEARSAL, **fields: object) -> Request:
+def request(mode: Mode = Mode.REHEARSAL, **fields: Any) -> Request:
     base = Request(mode=mode, created_at=AT, topology_sha256="0" * 64, version="1")
     return msgspec.structs.replace(base, **fields)
 

@@ -244,6 +244,13 @@ def test_lag_unknown(fields: dict[str, Any]) -> None:
     assert one("lag", C, change(HEALTHY, C, **fields))[0] is UNKNOWN
 
 
+def test_lag_in_bytes_where_it_is_not_told_in_seconds() -> None:
+    reason = "2.0 KiB received and not replayed, and it does not tell for how long"
+    assert one("lag", C, change(HEALTHY, C, lag_s=None, position=3038)) == (UNKNOWN, reason)
+    for fields in ({"replayed": None}, {"position": None}, {"replayed": 990}):
+        assert "did not tell" in one("lag", C, change(HEALTHY, C, lag_s=None, **fields))[1]
+
+
 def test_lag_skips_primaries_and_follows_a_move() -> None:
     assert set(verdicts("lag", HEALTHY)) == {B, C}
     assert set(verdicts("lag", moved())) == {A, C}

@@ -85,6 +85,8 @@ def test_cannot_ack_while_the_standby_may_still_acknowledge(why: str, now: Snaps
         ("no look before", LOST, None),
         ("candidate silent", gone(LOST, B), WAS),
         ("candidate refuses", gone(LOST, B, Reach.REFUSED), WAS),
+        ("candidate silent, and its old words still at hand", change(LOST, B, reach=Reach.SILENT), WAS),
+        ("candidate silent, primary by its old words", change(promoted(LOST), B, reach=Reach.SILENT), WAS),
         ("candidate's upstream unknown", change(LOST, B, upstream=None), WAS),
         ("candidate's stream unknown", change(LOST, B, receiving=None), WAS),
         ("candidate's role unknown", change(LOST, B, role=None), WAS),

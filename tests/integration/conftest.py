@@ -1,0 +1,23 @@
+"""Labs that tests share: `lab` for the whole session (leave it healthy), `fresh_lab` for one module (break it)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.labs import Lab, running
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab for the session: only for tests that leave it as it was."""
+    with running(tmp_path_factory.mktemp("lab") / "lab") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def fresh_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab for one module, to be broken."""
+    with running(tmp_path_factory.mktemp("fresh") / "lab") as found:
+        yield found

@@ -1,0 +1,119 @@
+"""A lab for tests: brought up in a folder of its own, looked into through its databases, taken down whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from orchestrator.lab import control, faults
+from orchestrator.lab.endpoints import Endpoint, Endpoints
+from orchestrator.lab.status import InstanceStatus, LabStatus
+from orchestrator.model.topology import Frozen
+
+
+class Reply(Frozen):
+    """What an app or entry answered; status 0: no answer."""
+
+    status: int
+    body: str = ""
+
+    @property
+    def json(self) -> dict[str, Any]:
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that is up."""
+
+    dir: Path
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        import msgspec
+
+        return dict(msgspec.json.decode((self.dir / "endpoints.json").read_bytes(), type=Endpoints).instances)
+
+    def address(self, instance: str, viewer: str = "") -> str:
+        endpoint = self.endpoints[instance]
+        return endpoint.seen_from[viewer] if viewer else endpoint.address
+
+    def sql(self, instance: str, query: str, values: tuple[object, ...] = (), viewer: str = "") -> list[tuple[Any, ...]]:
+        """Rows of a query at a database, as the operator or as centre `viewer` reaches it; bounded by 3 s."""
+        host, _, port = self.address(instance, viewer).rpartition(":")
+        with psycopg.connect(
+            host=host, port=port, user="postgres", dbname="app", autocommit=True, connect_timeout=3,
+            options="-c statement_timeout=3000",
+        ) as connection:  # fmt: skip
+            cursor = connection.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def one(self, instance: str, query: str, *values: object) -> Any:
+        """The only value of a query."""
+        return self.sql(instance, query, values)[0][0]
+
+    def http(self, instance: str, method: str, path: str, body: object = None, within_s: float = 5.0) -> Reply:
+        """One request to an app or an entry."""
+        host, _, port = self.address(instance).rpartition(":")
+        call = http.client.HTTPConnection(host, int(port), timeout=within_s)
+        try:
+            call.request(method, path, None if body is None else json.dumps(body))
+            answer = call.getresponse()
+            return Reply(status=answer.status, body=answer.read().decode())
+        except (OSError, http.client.HTTPException):
+            return Reply(status=0)
+        finally:
+            call.close()
+
+    def write(self, instance: str, name: str, value: str = "v") -> int:
+        """Write a record through an app or entry; the status."""
+        return self.http(instance, "PUT", f"/records/{name}", {"value": value, "entry": instance}).status
+
+    def inject(self, fault: str) -> None:
+        faults.inject(self.dir, fault)
+
+    def heal(self) -> tuple[str, ...]:
+        return faults.heal(self.dir)
+
+    @property
+    def status(self) -> LabStatus:
+        found = control.status(self.dir)
+        assert found is not None
+        return found
+
+    def instance(self, name: str) -> InstanceStatus:
+        return next(i for i in self.status.instances if i.instance == name)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Lab]:
+    """A lab in `folder` for the length of the block."""
+    control.up(folder)
+    try:
+        yield Lab(folder)
+    finally:
+        control.down(folder)
+
+
+def wait_for(holds: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+    """Ask until it holds; a database that does not answer counts as not yet."""
+    end = time.monotonic() + within_s
+    last = ""
+    while time.monotonic() < end:
+        try:
+            if holds():
+                return
+        except psycopg.Error as e:
+            last = str(e)
+        time.sleep(0.03)
+    raise AssertionError(f"not within {within_s} s: {what} {last}")
