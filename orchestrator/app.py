@@ -15,7 +15,7 @@ from orchestrator.model.topology import Kind, Topology
 from orchestrator.providers.kinds import KINDS
 
 if TYPE_CHECKING:
-    from orchestrator.cli.options import Settings
+    from orchestrator.settings import Settings
     from orchestrator.workflow import Context
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -224,13 +224,13 @@ async def prove(means: Means, run: Run) -> tuple[ServiceProof, ...]:
 def seal(means: Means, run: Run, manner: Manner) -> Path:
     """Seal the evidence; that of an earlier attempt at the same run is kept beside it."""
     from orchestrator.evidence import bundle
-    from orchestrator.reports.html import render
+    from orchestrator.reports.html import report_html
 
     sealed = run.path / BUNDLE
     if sealed.exists():
         number = next(n for n in range(1, 1000) if not (run.path / f"{BUNDLE}.{n}").exists())
         sealed.rename(run.path / f"{BUNDLE}.{number}")
-    path = bundle.seal(run.path, key_file=manner.key or means.home / KEY_FILE, render=render)
+    path = bundle.seal(run.path, key_file=manner.key or means.home / KEY_FILE, render=report_html)
     for lang in ("en", "zh"):
         name = f"report.{lang}.html"
         (run.path / name).write_bytes((path / name).read_bytes())

@@ -7,7 +7,7 @@ The only importer of dbos (3.4.0, pinned). What it must never do is stand betwee
 - interrupting raises through DBOS as `Halt`, which it does not record, so the workflow stays pending.
 
 Traps of FACTS, each with a test: (T1) steps are reserved in topological order; (T2) every executor has an id of its own
-(`<run>.<epoch>`), the application is named for the run, and recovery is explicit; (T3) DBOS's cancel is not used to
+(`<run>.<epoch>`), application and version are named for the run, and recovery is explicit; (T3) DBOS's cancel is not used to
 pause or abort: the executor reads a control file before each step; (T4) DBOS's retries are not used.
 """
 
@@ -62,14 +62,18 @@ class _Once:
         self._task: asyncio.Future[str] | None = None
         self.entered = asyncio.Event()
 
-    async def run(self) -> str:
+    def begin(self) -> asyncio.Future[str]:
         if self._task is None:
             self._task = asyncio.ensure_future(self._body())
             self.entered.set()
+        return self._task
+
+    async def run(self) -> str:
+        task = self.begin()
         try:
-            return await asyncio.shield(self._task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._task.cancel()
+            task.cancel()
             raise
         except Exception as error:
             raise Halt(error) from error
@@ -78,8 +82,9 @@ class _Once:
 class DbosSteps:
     """Steps of one workflow; made inside it."""
 
-    def __init__(self, dbos: Any, told: logging.Logger) -> None:
-        self._dbos, self._told = dbos, told
+    def __init__(self, dbos: Any, told: logging.Logger, *, fresh: bool) -> None:
+        """`fresh`: the workflow has no earlier life, so a step need not wait for the store to look for its result."""
+        self._dbos, self._told, self._fresh = dbos, told, fresh
         self._reserved: dict[str, Any] = {}
         self._left_behind = False
 
@@ -91,33 +96,45 @@ class DbosSteps:
         """Run `body` under its reserved id, or give what it returned in an earlier life of the run."""
         once = _Once(body)
         if self._left_behind:
-            return await self._without(once)
+            return await _own_result(once)
+        if self._fresh:
+            once.begin()
         work = asyncio.ensure_future(self._reserved.pop(name).run_async({"name": name}, once.run))
-        entered = asyncio.ensure_future(once.entered.wait())
-        try:
-            await asyncio.wait({work, entered}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-            if work.done() and not once.entered.is_set() and not work.exception():
+        work.add_done_callback(_forget)
+        if not await _either(work, once, PATIENCE_S):
+            self._leave_behind(name)
+        elif not once.entered.is_set():
+            if not work.exception():
                 return str(work.result())
-            if not once.entered.is_set():
-                self._leave_behind(name)
-            return await self._without(once, work)
-        finally:
-            entered.cancel()
-            work.add_done_callback(_forget)
-
-    async def _without(self, once: _Once, work: asyncio.Future[str] | None = None) -> str:
-        """The body's own result; the store may note it in its own time."""
-        try:
-            result = await once.run()
-        except Halt as halt:
-            raise halt.cause from None
-        if work is not None:
+            self._leave_behind(name)
+        result = await _own_result(once)
+        if not self._left_behind:
             await asyncio.wait({work}, timeout=PATIENCE_S)
+            if not work.done():
+                self._leave_behind(name)
         return result
 
     def _leave_behind(self, name: str) -> None:
         self._left_behind = True
         self._told.warning("the state store did not answer in time for %s; going on by plan and journal", name)
+
+
+async def _either(work: asyncio.Future[str], once: _Once, within_s: float) -> bool:
+    """Wait until the store has an answer or has let the body begin; whether it did in time."""
+    entered = asyncio.ensure_future(once.entered.wait())
+    try:
+        done, _ = await asyncio.wait({work, entered}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        entered.cancel()
+
+
+async def _own_result(once: _Once) -> str:
+    """The body's result, or its own error."""
+    try:
+        return await once.run()
+    except Halt as halt:
+        raise halt.cause from None
 
 
 def _forget(work: asyncio.Future[str]) -> None:
@@ -179,7 +196,7 @@ class Store:
     def __init__(self, dbos: Any, module: Any, workflow: str, told: logging.Logger) -> None:
         self._dbos, self._module, self._workflow, self._told = dbos, module, workflow, told
         self._body: _Once | None = None
-        self._steps: DbosSteps | None = None
+        self._fresh = False
 
     @classmethod
     async def open(cls, plan: Plan, run: Run, state: str = "") -> Store:
@@ -224,28 +241,23 @@ class Store:
         outcome: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
 
         async def inside() -> str:
-            durable = DbosSteps(self._dbos, self._told) if self._inside() else Direct()
+            durable = DbosSteps(self._dbos, self._told, fresh=self._fresh) if self._inside() else Direct()
             outcome.set_result(await body(durable))
             return outcome.result().value
 
         once = self._body = _Once(inside)
         work = asyncio.ensure_future(self._start())
-        entered = asyncio.ensure_future(once.entered.wait())
+        work.add_done_callback(_forget)
         try:
-            await asyncio.wait({work, entered}, timeout=START_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+            await _either(work, once, START_WITHIN_S)
             if not once.entered.is_set():
                 self._told.warning("the state store did not take the run up; going on by plan and journal")
-            try:
-                await once.run()
-            except Halt as halt:
-                raise halt.cause from None
+            await _own_result(once)
             await asyncio.wait({work}, timeout=FAREWELL_S)
             return outcome.result()
         finally:
-            entered.cancel()
             work.cancel()
             await asyncio.wait({work}, timeout=FAREWELL_S)
-            work.add_done_callback(_forget)
 
     def _inside(self) -> bool:
         """Whether the caller runs inside the workflow (it does not where the store was left behind)."""
@@ -254,7 +266,8 @@ class Store:
     async def _start(self) -> str:
         """Begin the workflow, or take a pending one up from the executor that died with it (T2)."""
         status = await self._dbos.get_workflow_status_async(self._workflow)
-        if status is None:
+        self._fresh = status is None
+        if self._fresh:
             with self._module.SetWorkflowID(self._workflow):
                 return str(await self._entry(self._workflow))
         await self._dbos.cancel_workflow_async(self._workflow)
@@ -317,7 +330,7 @@ def _config(module: Any, plan: Plan, run: Run, url: str) -> dict[str, Any]:
         "name": f"drctl-{run.id}",
         "system_database_url": url,
         "executor_id": f"{run.id}.{run.epoch}",
-        "application_version": plan.version,
+        "application_version": f"{plan.version}.{run.id}",
         "serializer": module.DBOSPortableJSONSerializer(),
         "enable_otlp": False,
         "log_level": "INFO",

@@ -74,7 +74,11 @@ async def execute(plan: Plan, run: Run, ports: Ports, durable: Durable | None = 
         JournalFailed, Superseded: nothing may be done any more; the run can be resumed.
         Tampered: the durable store and the journal do not agree.
     """
-    return await _Engine(plan, run, ports, durable or Direct()).run()
+    engine = _Engine(plan, run, ports, durable or Direct())
+    try:
+        return await engine.run()
+    finally:
+        engine.close()
 
 
 def verdict_of(run: str, state: RunState, missing: Sequence[str], mode: Mode = Mode.LIVE) -> DrctlError | None:
@@ -119,6 +123,9 @@ class _Engine:
         self._stop_if_paused()
         await self._backward()
         return await self._close()
+
+    def close(self) -> None:
+        self._log.close()
 
     async def _open(self) -> None:
         history = self._history

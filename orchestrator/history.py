@@ -45,6 +45,8 @@ class History:
         """Steps whose effect was begun, oldest first; the world may have changed by each."""
         self.open: set[str] = set()
         """Steps whose effect was begun and has not been seen to end."""
+        self.effected: set[str] = set()
+        """Steps whose effect was seen to end, though the step may not be done."""
         self.failed: dict[str, str] = {}
         self.undone: set[str] = set()
         self.undoing: set[str] = set()
@@ -121,6 +123,7 @@ class History:
             self.closed, self.missing, self.aborting, self.closed_at = None, (), False, ""
             for step in self.failed:
                 self.answers.pop(step, None)
+                self.effected.discard(step)
             self.failed.clear()
             self.undo_failed.clear()
             self.attempt += 1
@@ -131,12 +134,14 @@ class History:
         if record.step not in self.begun:
             self.begun.append(record.step)
         self.open.add(record.step)
+        self.effected.discard(record.step)
         self.answers.pop(record.step, None)  # it was about the effect before this one
 
     def _effect_done(self, record: Record) -> None:
         if record.value(WOULD):
             return
         self.open.discard(record.step)
+        self.effected.add(record.step)
         step = self.plan.step_by_id.get(record.step)
         if step and step.verb is Verb.FENCE:
             self.fenced.add(step.instance)

@@ -163,7 +163,7 @@ def _why(reading: Reading) -> str:
 GATES: Mapping[GateName, Callable[[Case], Iterator[str]]] = {
     GateName.CANDIDATE_READY: _candidate_ready,
     GateName.LOST_IS_GONE: _lost_is_gone,
-    GateName.FAULT_FITS: "name a fault that takes them away (kill-centre, freeze-centre), or fewer systems; --mode live",
+    GateName.FAULT_FITS: _fault_fits,
     GateName.LOSS_ACCEPTED: _loss_accepted,
     GateName.REPLICATION_HEALTHY: _replication_healthy,
     GateName.THREE_COPIES: _three_copies,
@@ -172,7 +172,7 @@ GATES: Mapping[GateName, Callable[[Case], Iterator[str]]] = {
 HINTS: Mapping[GateName, str] = {
     GateName.CANDIDATE_READY: "name another centre with --to, or fewer systems with --system",
     GateName.LOST_IS_GONE: "use `switchover` for a healthy centre; to drill the loss add --fault, or --mode rehearsal",
-    GateName.FAULT_FITS: "name a fault that takes them away (kill-centre, freeze-centre), or fewer systems; --mode live",
+    GateName.FAULT_FITS: "give --mode live and a fault that takes them away (kill-centre, freeze-centre), or --system",
     GateName.LOSS_ACCEPTED: "add --accept-loss; two people must then approve the plan by name",
     GateName.REPLICATION_HEALTHY: "`drctl check` names what is wrong; a lost centre needs `failover`",
     GateName.THREE_COPIES: "bring the copies back first: `drctl plan restore`",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.errors import Usage
 from orchestrator.evidence.journal import Clock, Entry, Journal
@@ -60,6 +61,7 @@ class RunLog:
         self._journal, self._progress, self._clock, self._crash = journal, ports.progress, ports.clock, crash
         self._on_disk = journal.last_seq
         self._turn = asyncio.Lock()
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")  # shared with nobody who may hang
 
     @property
     def clock(self) -> Clock:
@@ -97,9 +99,13 @@ class RunLog:
                     if self._clock.simulated:
                         self._journal.sync()
                     else:
-                        await asyncio.to_thread(self._journal.sync)
+                        await asyncio.get_running_loop().run_in_executor(self._disk, self._journal.sync)
                     self._on_disk = upto
         self._journal.check_epoch()
+
+    def close(self) -> None:
+        """Let the thread that syncs go; the journal stays open."""
+        self._disk.shutdown(wait=False)
 
 
 def settings(**data: str | float) -> tuple[Setting, ...]:

@@ -177,6 +177,8 @@ class Stepper:
         if step.verb is Verb.ASK:
             answer = await self._answer(step)
             return f"{answer.name}: {answer.answer}"
+        if not _repeatable(step) and step.id in self._log.history.effected:
+            return "took effect before the run was interrupted"
         if await self._settled_by_person(step):
             return "a person says that it took effect"
         would = settings(**{WOULD: "yes"}) if self._would else ()

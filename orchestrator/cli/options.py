@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
+from orchestrator.settings import Settings
+
+__all__ = ["Settings", "echo_json", "output_option"]
+
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The words before the command: which estate, where state lives, which language."""
-
-    estate: str
-    home: Path
-    lab_dir: Path
-    state: str
-    lang: str
 
 
 def output_option(command: F) -> F:

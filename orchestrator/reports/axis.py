@@ -14,6 +14,8 @@ WIDTH = 1040.0
 """Units of a picture across the page; one is a pixel where the page is wide enough."""
 TEXT = 12.0
 """Size of text in pictures."""
+BOLD = 1.09
+"""Bold text is so much wider."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,14 @@ def label(x: float, y: float, text: str, *, class_: str = "tx", anchor: str | No
 
 
 def markers(
-    scale: Scale, top: float, bottom: float, marks: Iterable[tuple[float | None, str, str]], gap: float = 6.0
+    scale: Scale, top: float, bottom: float, marks: Iterable[tuple[float | None, str, str]], gap: float = 10.0
 ) -> Markup:
     """Upright lines with their names above them, side by side where they would touch: (second, class, name)."""
     parts, taken = [], scale.left - 1000.0
     for second, class_, name in sorted((m for m in marks if scale.holds(m[0])), key=lambda m: m[0] or 0.0):
         x = scale.x(second or 0.0)
         parts.append(el("path", d=f"M{number(x)} {number(top)}V{number(bottom)}", class_=f"mk {class_}"))
-        width = text_width(name, TEXT)
+        width = text_width(name, TEXT) * BOLD
         start = max(x - 2, taken + gap)
         start = min(start, WIDTH - width)
         parts.append(label(start, top - 5, name, class_=f"tm {class_}"))

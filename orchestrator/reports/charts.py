@@ -18,9 +18,9 @@ from orchestrator.reports.words import Words
 
 LEFT, RIGHT = 62.0, WIDTH - 10.0
 LATENCY_TOP, LATENCY_BOTTOM = 26.0, 138.0
-RATE_TOP, RATE_BOTTOM = 148.0, 192.0
-STRIP_TOP, STRIP_BOTTOM = 226.0, 250.0
-HEIGHT = 270.0
+RATE_TOP, RATE_BOTTOM = 164.0, 198.0
+STRIP_TOP, STRIP_BOTTOM = 230.0, 252.0
+HEIGHT = 271.0
 BUCKET_S = 0.1
 BARS_MAX = 240
 LATENCY_MIN_MS, LATENCY_MAX_MS = 1.0, 2000.0
@@ -122,19 +122,20 @@ def _acked(plot: _Plot, begin: float, end: float, bucket_s: float) -> Counter[in
 def _bars(plot: _Plot, scale: Scale, top: float, bottom: float, words: Words) -> Markup:
     """Acknowledged writes per 100 ms; wider buckets where there would be too many."""
     bucket_s = max(BUCKET_S, nice((scale.end - scale.begin) / BARS_MAX))
-    begin = math.floor(scale.begin / bucket_s) * bucket_s
-    counts = _acked(plot, begin, scale.end, bucket_s)
+    begin = math.ceil(scale.begin / bucket_s) * bucket_s
+    end = math.floor(scale.end / bucket_s) * bucket_s
+    counts = _acked(plot, begin, end, bucket_s)
     most = max(counts.values(), default=1)
     width = max(scale.x(bucket_s) - scale.x(0.0) - 1, 0.5)
     bars = []
     for bucket, count in sorted(counts.items()):
-        x, height = max(scale.x(begin + bucket * bucket_s), scale.left), count / most * (bottom - top)
+        x, height = scale.x(begin + bucket * bucket_s), count / most * (bottom - top)
         bars.append(f"M{number(x)} {number(bottom)}v-{number(height)}h{number(width)}v{number(height)}z")
     span = f"{bucket_s * 1000:g} ms" if bucket_s < 1 else f"{bucket_s:g} {words('s', '秒')}"
     texts = (
         label(LEFT - 8, top + 9, str(most), class_="ax", anchor="end"),
         label(LEFT - 8, bottom, "0", class_="ax", anchor="end"),
-        label(LEFT + 4, top + 9, words(f"acknowledged writes per {span}", f"每 {span} 确认写入数"), class_="note"),
+        label(LEFT + 2, top - 6, words(f"acknowledged writes per {span}", f"每 {span} 确认写入数"), class_="note"),
     )
     return join((el("path", d="".join(bars), class_="bar"), *texts))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.model.plan import Phase
-from orchestrator.reports.axis import WIDTH, Scale, label, markers, picture, time_axis
+from orchestrator.reports.axis import BOLD, WIDTH, Scale, label, markers, picture, time_axis
 from orchestrator.reports.drawing import fitted, text_width
 from orchestrator.reports.markup import Markup, el, join, number
 from orchestrator.reports.timeline import StepTime, Timeline
@@ -24,7 +24,9 @@ def chosen(times: Sequence[StepTime]) -> tuple[StepTime, ...]:
     weight = sorted(times, key=lambda t: (not t.step.critical, not (t.slow or t.outcome is not Outcome.DONE)))
     kept = {t.step.id for t in weight[:ROWS_MAX]}
     return tuple(
-        sorted((t for t in times if t.step.id in kept), key=lambda t: (t.step.wave, t.begin_s is None, t.begin_s or 0.0))
+        sorted(
+            (t for t in times if t.step.id in kept), key=lambda t: (t.step.wave, t.begin_s is None, t.begin_s or 0.0)
+        )
     )
 
 
@@ -49,7 +51,11 @@ def _gantt(times: Sequence[StepTime], scale: Scale, timeline: Timeline, title: s
     bottom = TOP + ROW * len(times)
     marks = (
         (timeline.fault_s, "flt", words("fault", "故障")),
-        (timeline.declared_s, "dcl", words("declared", "确认失效")),
+        (
+            timeline.declared_s if scale.end < 60 * (timeline.declared_s or 0) else None,
+            "dcl",
+            words("declared", "确认失效"),
+        ),
         (timeline.service_end_s, "srv", words("users served", "恢复服务")),
     )
     rows = [_row(time, TOP + ROW * number_, scale, words) for number_, time in enumerate(times)]
@@ -78,7 +84,7 @@ def _waves(times: Sequence[StepTime], words: Words) -> Markup:
 
 def _row(time: StepTime, y: float, scale: Scale, words: Words) -> Markup:
     step = time.step
-    text = fitted(words.of(step.text), SIZE, LEFT - 52)
+    text = fitted(words.of(step.text), SIZE * (BOLD if step.critical else 1.0), LEFT - 56)
     tip = f"{step.id} · {words.of(step.text)} · {words.name(step.phase)} · {words.name(time.outcome)}"
     diamond = el("path", d=f"M{31} {number(y + 6)}l4 4.5l-4 4.5l-4 -4.5z", class_="cp") if step.critical else None
     name = label(42, y + 15, text, class_="tb" if step.critical else "tx")

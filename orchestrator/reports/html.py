@@ -10,6 +10,7 @@ from orchestrator.reports.markup import Markup, el, join
 from orchestrator.reports.sections import sections
 from orchestrator.reports.sections.base import View
 from orchestrator.reports.sections.headline import masthead, tiles, verdicts
+from orchestrator.reports.sections.results import decomposed, worst_entry
 from orchestrator.reports.words import Words
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -38,7 +39,9 @@ def render(dossier: Dossier, lang: str) -> str:
         el("title", f"{view.title} · {dossier.run}"),
         el("style", stylesheet()),
     )
-    body = el("body", el("main", masthead(view), tiles(view), _summary(view), _contents(view), *_parts(view), _foot(view)))
+    body = el(
+        "body", el("main", masthead(view), tiles(view), _summary(view), _contents(view), *_parts(view), _foot(view))
+    )
     return f"<!DOCTYPE html>\n{el('html', head, body, lang='zh-CN' if words.chinese else 'en')}\n"
 
 
@@ -50,7 +53,7 @@ def stylesheet() -> Markup:
 
 def _summary(view: View) -> Markup:
     heading = el("h2", view.words("Executive summary", "结果摘要"))
-    return el("section", heading, verdicts(view), class_="summary")
+    return el("section", heading, verdicts(view), worst_entry(view), decomposed(view), class_="summary")
 
 
 def _contents(view: View) -> Markup:

@@ -118,12 +118,12 @@ def _seen(service: Service, instance: Instance, reading: Reading, snapshot: Snap
 
 
 def _caption(look: Look, declared: Look, reading: Reading) -> Text:
-    name, was = NAMES[look], NAMES[declared]
+    name = NAMES[look]
     if look is Look.PRIMARY and reading.writable is False:
         return Text(en=f"{name.en}, read-only", zh=f"{name.zh}（只读）")
     if look in {declared, Look.UNKNOWN}:
         return name
-    return Text(en=f"{name.en} (was {was.en})", zh=f"{name.zh}（原{was.zh}）")
+    return Text(en=f"now {name.en}", zh=f"现为{name.zh}")
 
 
 def _waited_for(service: Service, centre: str, reading: Reading, snapshot: Snapshot) -> bool:
@@ -161,20 +161,31 @@ def _calls(service: Service, instance: Instance, behind: Service, snapshot: Snap
 
 
 def _copies(service: Service, snapshot: Snapshot | None) -> Iterator[Arrow]:
-    live: set[tuple[str, str]] = set()
-    for target in service.instances if snapshot is not None else ():
-        assert snapshot is not None
+    if snapshot is None:
+        for copy in service.replications:
+            ends = (f"{service.id}@{copy.source}", f"{service.id}@{copy.target}")
+            yield Arrow(Flow(copy.mode.value), *ends, _declared_label(copy))
+        return
+    live: list[tuple[str, str]] = []
+    for target in service.instances:
         reading = snapshot.of(target.id)
         source = service.at(reading.upstream or "")
         if source is not None and reading.receiving:
-            live.add((source.centre, target.centre))
+            live.append((source.centre, target.centre))
             flow = Flow.SYNC if _waited_for(service, target.centre, reading, snapshot) else Flow.ASYNC
             yield Arrow(flow, source.id, target.id, _seen_label(flow, reading))
+    yield from _missing(service, live, snapshot)
+
+
+def _missing(service: Service, live: list[tuple[str, str]], snapshot: Snapshot) -> Iterator[Arrow]:
+    """Declared copies that do not run, in either direction; not those whose target receives from elsewhere by now."""
+    fed = {target for _, target in live}
     for copy in service.replications:
-        ends = (f"{service.id}@{copy.source}", f"{service.id}@{copy.target}")
-        if snapshot is None:
-            yield Arrow(Flow(copy.mode.value), *ends, _declared_label(copy))
-        elif (copy.source, copy.target) not in live and (copy.target, copy.source) not in live:
+        source, target = copy.source, copy.target
+        if snapshot.of(f"{service.id}@{target}").role is Role.PRIMARY:
+            source, target = target, source
+        if target not in fed and (target, source) not in live:
+            ends = (f"{service.id}@{source}", f"{service.id}@{target}")
             yield Arrow(Flow.BROKEN, *ends, Text(en="no stream", zh="中断"))
 
 

@@ -114,7 +114,7 @@ class Words:
         if value < 0:
             return f"−{self.seconds(-value)}"
         if value < 120:
-            digits = f"{value:.2f}" if value < 10 else f"{value:.1f}"
+            digits = "0" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
             return f"{digits} {self('s', '秒')}"
         return self._long(round(value))
 

@@ -54,7 +54,7 @@ keep_discarded() {
   local fork=$1 timeline=$2 end count segment size first last per name copied=0
   end=$(control 'Latest checkpoint location')
   mkdir -p "$discarded"
-  timeout 30 "${owner[@]}" "$(program pg_waldump)" -q -p "$data/pg_wal" -t "$timeline" -s "$fork" -r Transaction \
+  timeout 30 "${owner[@]}" "$(program pg_waldump)" -p "$data/pg_wal" -t "$timeline" -s "$fork" -r Transaction \
     </dev/null 9>&- 2>/dev/null | grep -E 'desc: COMMIT' >"$discarded/transactions.txt" || true
   count=$(wc -l <"$discarded/transactions.txt")
   fact fork "$(lsn "$fork")"; fact end "$(lsn "$end")"

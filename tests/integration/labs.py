@@ -1,4 +1,4 @@
-"""A lab for tests: brought up in a folder of its own, looked into through its databases, taken down whatever happens."""
+"""A lab for tests: brought up in a folder of its own, looked into through its databases, taken down in any case."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class Lab:
         endpoint = self.endpoints[instance]
         return endpoint.seen_from[viewer] if viewer else endpoint.address
 
-    def sql(self, instance: str, query: str, values: tuple[object, ...] = (), viewer: str = "") -> list[tuple[Any, ...]]:
+    def sql(
+        self, instance: str, query: str, values: tuple[object, ...] = (), viewer: str = ""
+    ) -> list[tuple[Any, ...]]:
         """Rows of a query at a database, as the operator or as centre `viewer` reaches it; bounded by 3 s."""
         host, _, port = self.address(instance, viewer).rpartition(":")
         with psycopg.connect(

@@ -37,6 +37,7 @@ IDEMPOTENT = (Verb.START, Verb.REPOINT, Verb.DEMOTE, Verb.STOP)
 DIRECT_DAGS = 120
 DBOS_DAGS = 8
 EXIT_BUG = 70
+durable.preload()  # once, before every fork
 
 
 def random_steps(dice: random.Random) -> list[Step]:

@@ -1,4 +1,4 @@
-"""`drctl verify` on a real streaming pair that is being written to: no false difference, and nothing called equal untold."""
+"""`drctl verify` on a real streaming pair that is written to: no false difference, and nothing untold called equal."""
 
 from __future__ import annotations
 

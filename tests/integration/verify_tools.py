@@ -1,4 +1,4 @@
-"""Running verification on a real pair, getting between two of its reads, and damaging a replica's heap for the tests."""
+"""Running verification on a real pair, getting between two of its reads, and damaging a replica's heap."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Heap:
         self.path.write_bytes(bytes(data))
 
     @staticmethod
-    def _tuples(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    def _tuples(data: bytearray) -> Iterator[tuple[int, int, int, bytes]]:
         """Page offset, line number, tuple offset and bytes of every row version (PostgreSQL manual, 66.6)."""
         for page in range(0, len(data), PAGE):
             [lower] = struct.unpack_from("<H", data, page + 12)
@@ -108,11 +108,16 @@ class Heap:
                 [pointer] = struct.unpack_from("<I", data, page + 24 + 4 * line)
                 offset, flags, length = pointer & 0x7FFF, (pointer >> 15) & 3, pointer >> 17
                 if flags == 1:
-                    yield page, line, page + offset, data[page + offset : page + offset + length]
+                    yield page, line, page + offset, bytes(data[page + offset : page + offset + length])
 
 
 def settle_to_disk(pair: Pair, node: Node) -> None:
-    """All of the primary's changes are in the standby's files, and it will not replay them again when it starts."""
+    """All of the primary's changes are in the standby's files, and it will not replay them again when it starts.
+
+    The primary's rows are read first: the first look at a row leaves a hint, whose page image would repair the replica.
+    """
+    for (table,) in pair.a.sql("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid > 16383"):
+        pair.a.sql(f"SELECT count(*) FROM {table}")
     pair.a.sql("CHECKPOINT")
     pair.catch_up(node)
     node.sql("CHECKPOINT")

@@ -50,7 +50,11 @@ def scores(view: View) -> Markup:
         if judgement.objectives
         else "",
     }
-    heads = (words("Aspect", "评估项"), words("Measured by the machine", "机器实测"), words("Score (1, 3, 5)", "评分（1、3、5）"))
+    heads = (
+        words("Aspect", "评估项"),
+        words("Measured by the machine", "机器实测"),
+        words("Score (1, 3, 5)", "评分（1、3、5）"),
+    )
     rows = [(words(*aspect), measured.get(aspect[0]) or "–", "") for aspect in ASPECTS]
     return join((table(heads, rows, class_="ledger"), people(words, "the scores.", "各项评分。")))
 
@@ -62,9 +66,16 @@ def controls(view: View) -> Markup:
         "No standard's profile was evaluated with this run, so every item is not assessed; missing evidence never passes.",
         "本次运行未按标准条款进行评价，以下各项均为“未评估”；缺少证据不视为通过。",
     )
-    heads = (words("Item", "条款"), words("Subject (our words)", "内容（概述）"), words("Evidence here", "本包证据"), words("Result", "结论"))
+    heads = (
+        words("Item", "条款"),
+        words("Subject (our words)", "内容（概述）"),
+        words("Evidence here", "本包证据"),
+        words("Result", "结论"),
+    )
     held = "journal.jsonl, measurements.json"
-    rows = [(name, words(en, zh), code(held), pill(Light.WARN, words("not assessed", "未评估"))) for name, en, zh in ITEMS]
+    rows = [
+        (name, words(en, zh), code(held), pill(Light.WARN, words("not assessed", "未评估"))) for name, en, zh in ITEMS
+    ]
     return join((para(lead), table(heads, rows)))
 
 
@@ -199,5 +210,8 @@ def _versions(view: View) -> list[tuple[str, Child]]:
         (words("Program", "程序"), f"drctl {versions.drctl} · {versions.python} · {versions.system}"),
         (words("Libraries", "依赖库"), libraries),
         (words("Databases", "数据库版本"), databases or words("not recorded", "未记录")),
-        (words("Clock", "时钟"), f"{versions.clock.source or '–'} · {words('largest offset of an instance', '实例最大偏移')} {largest}"),
+        (
+            words("Clock", "时钟"),
+            f"{versions.clock.source or '–'} · {words('largest offset of an instance', '实例最大偏移')} {largest}",
+        ),
     ]

@@ -36,7 +36,9 @@ def approval(view: View) -> Markup:
         (
             para(lead, code(bound)),
             table(heads, rows) if rows else para(none, class_="quiet"),
-            people(words, "issuing body, number of the document, signatures and seals.", "发文单位、文号、签字与盖章。"),
+            people(
+                words, "issuing body, number of the document, signatures and seals.", "发文单位、文号、签字与盖章。"
+            ),
         )
     )
 

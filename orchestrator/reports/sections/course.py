@@ -47,7 +47,9 @@ def _legend(view: View) -> Markup:
     used = [p for p in Phase if any(t.step.phase is p for t in view.dossier.timeline.steps)]
     marks = (
         el("span", el("i", class_="key k-plan"), words("planned", "计划"), class_="phase"),
-        el("span", el("i", class_="key k-broken"), words("failed or outcome unknown", "失败或结果未知"), class_="phase"),
+        el(
+            "span", el("i", class_="key k-broken"), words("failed or outcome unknown", "失败或结果未知"), class_="phase"
+        ),
         el("span", el("i", class_="key k-critical"), words("critical path", "关键路径"), class_="phase"),
     )
     return el("div", *(phase_dot(p, words) for p in used), *marks, class_="legend")
@@ -75,7 +77,9 @@ def _steps(view: View) -> Markup:
     rest = len(steps) - len(rows)
     more = para(words(f"{rest} more steps in journal.jsonl.", f"其余 {rest} 步见 journal.jsonl。")) if rest else None
     reviewer = people(words, "who reviewed each step (复核人).", "各步骤的复核人。")
-    return join((para(unit, class_="quiet"), table(heads, rows, numeric=(0, 3, 4, 5, 6), class_="steps"), more, reviewer))
+    return join(
+        (para(unit, class_="quiet"), table(heads, rows, numeric=(0, 3, 4, 5, 6), class_="steps"), more, reviewer)
+    )
 
 
 def _ordinary(time: StepTime) -> bool:
@@ -114,7 +118,9 @@ def deviation_texts(view: View) -> list[tuple[str, str]]:
         for gate in time.gates:
             if gate.verdict != "pass":
                 name = words(f"gate {gate.fact}", f"准入条件 {gate.fact}")
-                found.append((f"{name} {gate.instance}{words(': ', '：')}{words.name(gate.verdict)}", words.of(gate.reason)))
+                found.append(
+                    (f"{name} {gate.instance}{words(': ', '：')}{words.name(gate.verdict)}", words.of(gate.reason))
+                )
     unusual = [(words(*_UNUSUAL[r.event]), words.moment(r.at)) for r in dossier.records if r.event in _UNUSUAL]
     missing = [(words("Protection is not restored", "保护尚未恢复"), m) for m in dossier.history.missing]
     return [*_missed(view), *found, *unusual, *missing]
@@ -146,7 +152,9 @@ def deviations(view: View) -> Markup:
             "无：全部步骤完成，没有步骤用时明显超出预计（两倍且多 0.25 秒以上），全部准入条件通过。",
         )
         return para(text)
-    items: list[Child] = [join((el("b", what), f" — {detail}" if detail else None)) for what, detail in found[:STEPS_MAX]]
+    items: list[Child] = [
+        join((el("b", what), f" — {detail}" if detail else None)) for what, detail in found[:STEPS_MAX]
+    ]
     return bullets(items)
 
 
@@ -163,4 +171,3 @@ def actions(view: View) -> Markup:
     rows = [(what, "", "", "", "") for what, _ in deviation_texts(view)[:STEPS_MAX]] or [("–", "", "", "", "")]
     note = people(words, "actions, owners, due dates and closing.", "整改措施、责任人、期限与闭环情况。")
     return join((table(heads, rows, class_="ledger"), note))
-

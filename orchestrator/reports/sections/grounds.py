@@ -65,7 +65,9 @@ def _gates(view: View) -> Markup:
 def _losses(view: View) -> Markup:
     words, plan = view.words, view.dossier.plan
     if not plan.losses:
-        return para(words("No promotion was planned, so nothing could be lost.", "方案不含提升操作，不存在数据丢失风险。"))
+        return para(
+            words("No promotion was planned, so nothing could be lost.", "方案不含提升操作，不存在数据丢失风险。")
+        )
     heads = (
         words("Promotion of", "提升对象"),
         words("Expected loss, at most", "预计最大丢失"),

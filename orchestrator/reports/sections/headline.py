@@ -43,7 +43,7 @@ def _sentence(view: View) -> tuple[Child, ...]:
         big = words("Objectives missed", "目标未达成")
     count = words(f"{met} of {of} objectives met", f"{of} 项目标中 {met} 项达成") if of else ""
     parts = [count, _outage_words(view), _protection_words(view)]
-    return el("strong", big), el("span", words(". ", "；").join(p for p in parts if p) + words(".", "。"))
+    return el("strong", big), el("span", words("; ", "；").join(p for p in parts if p) + words(".", "。"))
 
 
 def _outage_words(view: View) -> str:
@@ -143,12 +143,16 @@ def _planned_tiles(view: View) -> tuple[Markup, ...]:
     passed = sum(g.verdict == "pass" for g in gates)
     ended = sum(t.end_s is not None for t in timeline.steps)
     return (
-        _tile(words("Forecast RTO", "预计 RTO"), words.seconds(plan.forecast_rto_s), words("planned", "方案预测"), None),
+        _tile(
+            words("Forecast RTO", "预计 RTO"), words.seconds(plan.forecast_rto_s), words("planned", "方案预测"), None
+        ),
         _tile(words("Steps gone through", "已走完步骤"), f"{ended} / {len(plan.steps)}", words.name(plan.mode), None),
         _tile(
             words("Gates that passed", "准入条件通过"),
             f"{passed} / {len(gates)}" if gates else "–",
-            words("judged by probes", "依据实时探测") if gates else words("no contact, none judged", "不接触系统，未判定"),
+            words("judged by probes", "依据实时探测")
+            if gates
+            else words("no contact, none judged", "不接触系统，未判定"),
             Light.WARN if passed < len(gates) else None,
         ),
         _tile(words("Outage and loss", "中断与丢失"), "–", words("not measured", "未测得"), None),
@@ -174,7 +178,7 @@ def verdicts(view: View) -> Markup:
         words("Lost", "丢失"),
         words("In doubt", "存疑"),
     )
-    order = sorted(measured.systems, key=lambda m: (m.rto_met is not False and m.rpo_met is not False))
+    order = sorted(measured.systems, key=lambda m: m.rto_met is not False and m.rpo_met is not False)
     rows = (_verdict_row(view, m, seen.get(m.system)) for m in order)
     return table(heads, rows, numeric=(1, 2, 3, 4, 6, 7, 9, 10), class_="verdicts")
 
@@ -194,4 +198,3 @@ def _verdict_row(view: View, measured: Measurement, seen: EntryOutage | None) ->
         words.count(measured.lost_writes),
         words.count(seen.writes_in_doubt) if seen else "–",
     )
-

@@ -30,7 +30,9 @@ def _losses(view: View) -> Markup:
     words, measured = view.words, view.dossier.measurements
     outages = measured.outages if measured else ()
     if not outages:
-        return para(words("Not measured: no canary was held against a database.", "未测量：没有与数据库核对的拨测记录。"))
+        return para(
+            words("Not measured: no canary was held against a database.", "未测量：没有与数据库核对的拨测记录。")
+        )
     lost = [o for o in outages if o.writes_lost]
     wrong = [o for o in outages if o.reads_wrong]
     acked, total = sum(o.writes_acked for o in outages), sum(len(o.writes_lost) for o in outages)
@@ -77,7 +79,10 @@ def _id_list(view: View, head: str, ids: tuple[str, ...]) -> Markup:
 def _proofs(view: View) -> Markup:
     words, proofs = view.words, view.dossier.proofs
     if not proofs:
-        text = words("Not compared in this run: whether the copies agree was not assessed.", "本次运行未比对副本内容，一致性未评估。")
+        text = words(
+            "Not compared in this run: whether the copies agree was not assessed.",
+            "本次运行未比对副本内容，一致性未评估。",
+        )
         return para(text, class_="quiet")
     heads = (
         words("Service", "组件"),
@@ -106,7 +111,13 @@ def _proof_row(view: View, proof: ServiceProof, replica: ReplicaProof) -> tuple[
     whole = bool(verdicts) and all(v == "pass" for v in verdicts)
     failed = any(v == "fail" for v in verdicts)
     light = Light.GOOD if whole else Light.BAD if failed else Light.WARN
-    said = words("equal", "一致") if whole else words("different", "不一致") if failed else words("could not tell", "无法判定")
+    said = (
+        words("equal", "一致")
+        if whole
+        else words("different", "不一致")
+        if failed
+        else words("could not tell", "无法判定")
+    )
     tables = f"{content.count(Sameness.EQUAL)} / {len(content.tables)}" if content else "–"
     return (
         code(proof.service),

@@ -20,7 +20,7 @@ def results(view: View) -> Markup:
     return join(
         (
             verdicts(view),
-            _decomposed(view),
+            decomposed(view),
             el("h3", words("The outage as users saw it", "用户所见的中断过程")),
             _charts(view),
             _entries(view),
@@ -30,7 +30,8 @@ def results(view: View) -> Markup:
     )
 
 
-def _decomposed(view: View) -> Markup | None:
+def decomposed(view: View) -> Markup | None:
+    """The time until service as one bar, by phase."""
     words, timeline = view.words, view.dossier.timeline
     parts = segments(timeline)
     if not view.dossier.changed_anything or not parts:
@@ -47,28 +48,50 @@ def _decomposed(view: View) -> Markup | None:
     for phase, seconds in phase_seconds(parts):
         key = f"k-{phase.value}" if phase else "k-gap"
         name = words.name(phase) if phase else words("between steps", "步骤间隙")
-        items.append(el("span", el("i", class_=f"key {key}"), f"{name} ", el("b", words.seconds(seconds)), class_="phase"))
+        items.append(
+            el("span", el("i", class_=f"key {key}"), f"{name} ", el("b", words.seconds(seconds)), class_="phase")
+        )
     title = el("h3", words("RTO decomposed (critical path)", "RTO 分解（关键路径）"))
     return join((title, el("figure", rto_bar(timeline, served, words)), el("div", *items, class_="legend")))
 
 
-def _charts(view: View) -> Markup:
-    words, dossier = view.words, view.dossier
-    if not dossier.ledgers or dossier.timeline.zero is None:
-        return para(words("No canary used the entries in this run.", "本次运行未在入口进行拨测。"), class_="quiet")
+def _worst_first(view: View) -> list[tuple[Ledger, EntryOutage | None]]:
+    """Ledgers with what was measured of them."""
+    dossier = view.dossier
+    if dossier.timeline.zero is None:
+        return []
     seen = {o.entry: o for o in (dossier.measurements.outages if dossier.measurements else ())}
-    worst = sorted(dossier.ledgers, key=lambda x: -seen[x.header.entry].outage_ms if x.header.entry in seen else 0.0)
-    figures = [_chart(view, ledger, seen.get(ledger.header.entry)) for ledger in worst[:CHARTS_MAX]]
+    pairs = [(ledger, seen.get(ledger.header.entry)) for ledger in dossier.ledgers]
+    return sorted(pairs, key=lambda pair: -pair[1].outage_ms if pair[1] else 0.0)
+
+
+def worst_entry(view: View) -> Markup | None:
+    """The picture of the entry that was out longest."""
+    pairs = [pair for pair in _worst_first(view) if pair[1] and pair[1].outage_begin_s is not None]
+    if not pairs:
+        return None
+    title = view.words("The longest outage, as users saw it", "用户所见的最长中断")
+    return join((el("h3", title), _legend(view), _chart(view, *pairs[0])))
+
+
+def _charts(view: View) -> Markup:
+    pairs = _worst_first(view)
+    if not pairs:
+        text = view.words("No canary used the entries in this run.", "本次运行未在入口进行拨测。")
+        return para(text, class_="quiet")
+    return join((_legend(view), *(_chart(view, *pair) for pair in pairs[:CHARTS_MAX])))
+
+
+def _legend(view: View) -> Markup:
+    words = view.words
     keys = (
         ("ok", words("answered", "成功")),
         ("bad", words("refused or failed", "被拒绝或失败")),
         ("dbt", words("in doubt", "存疑（已发出、无明确结果）")),
         ("bar", words("acknowledged writes", "确认写入")),
     )
-    legend = el(
-        "div", *(el("span", el("i", class_=f"key c-{k}"), text, class_="phase") for k, text in keys), class_="legend"
-    )
-    return join((legend, *figures))
+    items = (el("span", el("i", class_=f"key c-{k}"), text, class_="phase") for k, text in keys)
+    return el("div", *items, class_="legend")
 
 
 def _chart(view: View, ledger: Ledger, seen: EntryOutage | None) -> Markup:

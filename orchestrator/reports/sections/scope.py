@@ -84,7 +84,11 @@ def _more(view: View, total: int) -> Markup | None:
 def objectives(view: View) -> Markup:
     """Targets that count, and where they come from."""
     words, known = view.words, view.dossier.topology.system_by_id
-    extent = words("the loss of a whole city", "整个城市失效") if view.by_city else words("the loss of one centre", "单中心失效")
+    extent = (
+        words("the loss of a whole city", "整个城市失效")
+        if view.by_city
+        else words("the loss of one centre", "单中心失效")
+    )
     lead = words(
         f"Targets for {extent} count here. They are the systems' own approved targets, as declared in the topology "
         "whose hash the plan carries; RTO and RPO are never held against the ranges of a standard.",
@@ -97,5 +101,9 @@ def objectives(view: View) -> Markup:
         rto, rpo = (words.target(target.rto_s), words.target(target.rpo_s)) if target else ("–", "–")
         tier = str(known[system].tier) if system in known else "–"
         rows.append((view.system(system), tier, rto, rpo, words.seconds(view.dossier.plan.forecast_rto_s)))
-    note = people(words, "the business impact analysis that each target comes from.", "各目标值所依据的业务影响分析文件。")
-    return join((para(lead), table(heads, rows, numeric=(1, 2, 3, 4)), _more(view, len(view.dossier.plan.systems)), note))
+    note = people(
+        words, "the business impact analysis that each target comes from.", "各目标值所依据的业务影响分析文件。"
+    )
+    return join(
+        (para(lead), table(heads, rows, numeric=(1, 2, 3, 4)), _more(view, len(view.dossier.plan.systems)), note)
+    )

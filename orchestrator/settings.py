@@ -1,0 +1,17 @@
+"""The words before a command: which estate, where state lives, which language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every command is given."""
+
+    estate: str
+    home: Path
+    lab_dir: Path
+    state: str
+    lang: str

