@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -56,6 +57,8 @@ class Means(Protocol):
     @property
     def state(self) -> str: ...
     @property
+    def lang(self) -> str: ...
+    @property
     def actors(self) -> Mapping[str, Actor]: ...
     @property
     def recorders(self) -> Mapping[str, Actor]: ...
@@ -105,7 +108,7 @@ async def carry_out(means: Means, run: Run, manner: Manner) -> Outcome:
     try:
         if run.plan.mode is Mode.LIVE and manner.rate:
             await begin_canary(run, manner.rate)
-        with live_view(run.plan, quiet=manner.quiet) as progress:
+        with live_view(run.plan, silent=manner.quiet, lang=means.lang, records=run.records()) as progress:
             state = await run_durably(run.plan, run, ports(means, run, progress), means.state)
     except Interrupted:
         raise  # the canary goes on: users' outage goes on too, and a resume wants it measured
@@ -114,7 +117,13 @@ async def carry_out(means: Means, run: Run, manner: Manner) -> Outcome:
         raise
     finally:
         run.release()
+        renew_threads()
     return await finish(means, run, state, manner)
+
+
+def renew_threads() -> None:
+    """Give the loop a pool of threads again: DBOS takes the loop's own with it when it ends."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 
 
 async def begin_canary(run: Run, rate: float) -> None:

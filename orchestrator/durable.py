@@ -6,9 +6,9 @@ The only importer of dbos (3.4.0, pinned). What it must never do is stand betwee
 - a store that is slow or gone is given `PATIENCE_S` a step and then left behind: the run ends by plan and journal;
 - interrupting raises through DBOS as `Halt`, which it does not record, so the workflow stays pending.
 
-Traps of FACTS, each with a test: (T1) steps are reserved in topological order; (T2) every executor has an id of its own
-(`<run>.<epoch>`), application and version are named for the run, and recovery is explicit; (T3) DBOS's cancel is not used to
-pause or abort: the executor reads a control file before each step; (T4) DBOS's retries are not used.
+Traps of FACTS, each with a test: (T1) steps are reserved in topological order; (T2) every executor has an id of its
+own (`<run>.<epoch>`), application and version are named for the run, and recovery is explicit; (T3) DBOS's cancel is
+not used to pause or abort: the executor reads a control file before each step; (T4) DBOS's retries are not used.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import signal
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Interrupted, Unreadable, Usage
+from orchestrator.errors import Unreadable, Usage
 from orchestrator.evidence.journal import Entry
 from orchestrator.executor import Direct, Durable, execute
 from orchestrator.model.plan import Mode, Plan
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
 from orchestrator.ports import Ports
-from orchestrator.runstore import Control, Run
+from orchestrator.runstore import Run
+from orchestrator.stopping import stoppable, with_stop
 
 PATIENCE_S = 1.0
 """A store that has not let a step begin within this is left behind for the rest of the run."""
@@ -122,8 +122,9 @@ class DbosSteps:
 async def _either(work: asyncio.Future[str], once: _Once, within_s: float) -> bool:
     """Wait until the store has an answer or has let the body begin; whether it did in time."""
     entered = asyncio.ensure_future(once.entered.wait())
+    both: set[asyncio.Future[Any]] = {work, entered}
     try:
-        done, _ = await asyncio.wait({work, entered}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         return bool(done)
     finally:
         entered.cancel()
@@ -166,7 +167,7 @@ async def run_durably(plan: Plan, run: Run, ports: Ports, state: str = "") -> Ru
         Interrupted and others: as `executor.execute`.
     """
     with stoppable(run) as asked:
-        ports = _with_stop(ports, asked)
+        ports = with_stop(ports, asked)
         if plan.mode in {Mode.TABLETOP, Mode.REHEARSAL}:
             return await execute(plan, run, ports)
         fresh = len(run.journal.records) <= 1
@@ -348,54 +349,3 @@ def _logger(path: Path) -> logging.Logger:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     told.addHandler(handler)
     return told
-
-
-class Asked:
-    """Whether the operator asked by signal to stop."""
-
-    def __init__(self) -> None:
-        self.stop = False
-        self.at_once = False
-
-
-@contextlib.contextmanager
-def stoppable(run: Run) -> Iterator[Asked]:
-    """First Ctrl-C (or SIGTERM): stop after the running steps, resumable. Second: at once. A hang-up stops nothing:
-    a closed terminal must not leave users without service half-way."""
-    asked = Asked()
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-    def stop() -> None:
-        if asked.stop and task is not None:
-            asked.at_once = True
-            task.cancel()
-            return
-        asked.stop = True
-        print(f"stopping run {run.id} after the running steps; again to stop at once", file=sys.stderr)  # noqa: T201
-
-    try:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    except (ValueError, NotImplementedError, RuntimeError):
-        yield asked  # not the main thread: signals are the caller's
-        return
-    try:
-        yield asked
-    except asyncio.CancelledError:
-        if not asked.at_once:
-            raise
-        raise Interrupted(f"run {run.id} was stopped at once", hint=f"`drctl runs resume {run.id}`") from None
-    finally:
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.remove_signal_handler(name)
-
-
-def _with_stop(ports: Ports, asked: Asked) -> Ports:
-    from msgspec.structs import replace
-
-    def control() -> Control:
-        wish = ports.control()
-        return Control.PAUSE if asked.stop and wish is Control.GO else wish
-
-    return replace(ports, control=control)

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from orchestrator.conversation import Control
 from orchestrator.errors import DrctlError, Findings, Interrupted, PartialState, Refused, RolledBack, Tampered
 from orchestrator.history import History
 from orchestrator.model.plan import Mode, Plan, ScenarioKind, Step, Undo, Verb
@@ -23,10 +24,9 @@ from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
 from orchestrator.ports import Ports, Site
 from orchestrator.runlog import CrashPoint, RunLog, settings
-from orchestrator.runstore import Control, Run
+from orchestrator.runstore import RESUMABLE, Run
 from orchestrator.stepper import StepFailed, Stepper, Stopped
 
-RESUMABLE = frozenset({RunState.RUNNING, RunState.DEGRADED, RunState.PARTIAL})
 EXERCISES = frozenset({Mode.TABLETOP, Mode.REHEARSAL})
 """Modes that change nothing."""
 RESUME_LOOK_S = 0.5
@@ -110,6 +110,7 @@ class _Engine:
             run=run.id,
             epoch=run.epoch,
             artifacts=run.artifacts,
+            forget_answer=run.take_answer,
         )
         self._stepper = Stepper(site, ports, self._log)
         self._ended: dict[str, asyncio.Future[bool]] = {}
@@ -274,6 +275,7 @@ class _Engine:
         data = (*settings(state=state.value), *(Setting(name="missing", value=m) for m in missing))
         self._log.write(Event.RUN_CLOSED, detail=state.value, data=data)
         await self._log.settle()
+        self._run.clear_control()
         return state
 
 

@@ -113,11 +113,11 @@ def _behind(data: DataMove, now: Snapshot, budget: float) -> Loss:
         centre = source
     if centre != data.standing.primary:
         seconds = None  # a chain that ends elsewhere (a copy that receives from nobody) tells no time
-    told = "an unknown time" if seconds is None else f"about {seconds:.1f} s"
-    said = "未知时长" if seconds is None else f"约 {seconds:.1f} 秒"
+    told = "an unknown time" if seconds is None else f"{seconds:.3g} s"
+    said = "未知时长" if seconds is None else f" {seconds:.3g} 秒"
     reason = Text(
-        en=f"{data.new_primary} is not proven to hold everything acknowledged; it may be behind by {told}",
-        zh=f"无法证明 {data.new_primary} 持有全部已确认数据，可能落后{said}",
+        en=f"{data.new_primary} is not proven to hold everything acknowledged; when seen it was behind by {told}",
+        zh=f"无法证明 {data.new_primary} 持有全部已确认数据；观测时落后{said}",
     )
     rounded = None if seconds is None else round(seconds, 3)
     return Loss(service=data.service.id, proven_zero=False, seconds=rounded, reason=reason, budget_s=budget)

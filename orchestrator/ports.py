@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.conversation import Control
 from orchestrator.evidence.journal import REAL, Clock
 from orchestrator.history import Answer
 from orchestrator.model.observation import Finding, Snapshot
@@ -14,10 +15,6 @@ from orchestrator.model.plan import Condition, Plan, Step
 from orchestrator.model.run import Record
 from orchestrator.model.topology import Topology
 from orchestrator.providers.base import Actor
-from orchestrator.runstore import Control
-
-PLAYBOOK = "playbook"
-"""The kind asked of `Ports.actor` for a RUN_PLAYBOOK step that names no instance."""
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +23,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     observe: Callable[[Collection[str], float], Awaitable[Snapshot]]
     """Look at these instances at once, each bounded by so many seconds."""
     actor: Callable[[str], Actor]
-    """The actor of a kind of service (or of `PLAYBOOK`)."""
+    """The actor of a kind of service."""
     judge: Callable[[Condition, Snapshot, Snapshot, frozenset[str], int], Finding]
     """condition, now, before, instances fenced by this run, the run's epoch → finding. Readings that carry an earlier
     epoch of the same run are shown with the present one."""
@@ -52,3 +49,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     epoch: int
     artifacts: Callable[[str], Path]
+    """Folder of a step's own."""
+    forget_answer: Callable[[str], None]
+    """A step's answer is in the journal by now: the next question to it is asked anew."""

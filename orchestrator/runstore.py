@@ -15,19 +15,20 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.conversation import Control, Conversation, as_file_name
 from orchestrator.diskfile import locked, read, take_lock, write, write_bytes
 from orchestrator.errors import BadFile, DrctlError, Refused, Usage
 from orchestrator.evidence.journal import REAL, Clock, Entry, Journal, boot_id, genesis, read_journal, sync_folder
-from orchestrator.history import Answer, History
+from orchestrator.history import History
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan
 from orchestrator.model.run import Event, Record, RunState, RunSummary
 from orchestrator.model.topology import Frozen, Setting, Topology
 
 TOUCHING = frozenset({Mode.ISOLATED, Mode.LIVE})
+RESUMABLE = frozenset({RunState.RUNNING, RunState.DEGRADED, RunState.PARTIAL})
 
 
 class Owner(Frozen, kw_only=True):
@@ -41,17 +42,7 @@ class Owner(Frozen, kw_only=True):
     """UTC, RFC 3339."""
 
 
-class Control(StrEnum):
-    """What an operator asks of a running executor; read before each step."""
-
-    GO = "go"
-    PAUSE = "pause"
-    """Stop after the running steps; the run can be resumed."""
-    ABORT = "abort"
-    """Stop after the running steps and undo what can be undone."""
-
-
-class Run:
+class Run(Conversation):
     """A handle on one run folder; `acquire` it before anything is carried out."""
 
     def __init__(self, home: Path, path: Path, plan: Plan, topology: Topology, before: Snapshot) -> None:
@@ -60,11 +51,6 @@ class Run:
         """Epoch of this process's ownership; 0 while it has none."""
         self._lock = -1
         self._journal: Journal | None = None
-
-    @property
-    def id(self) -> str:
-        """The run's id, which is its folder's name."""
-        return self.path.name
 
     @property
     def journal(self) -> Journal:
@@ -93,7 +79,7 @@ class Run:
 
     def artifacts(self, step: str) -> Path:
         """Folder of a step's own, created."""
-        path = self.path / "artifacts" / _as_file_name(step)
+        path = self.path / "artifacts" / as_file_name(step)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -145,7 +131,7 @@ class Run:
             self.release()
             raise
         if self.control() is Control.PAUSE:
-            (self.path / "control").unlink(missing_ok=True)
+            self.clear_control()
 
     def release(self) -> None:
         """Give the run up; safe to call twice."""
@@ -157,31 +143,15 @@ class Run:
             self._lock = -1
         self.epoch = 0
 
-    def control(self) -> Control:
-        """What the operator asks now."""
-        try:
-            return Control((self.path / "control").read_text(encoding="utf-8").strip())
-        except (FileNotFoundError, ValueError):
-            return Control.GO
+    def require_resumable(self) -> None:
+        """Refuse what cannot be gone on with.
 
-    def ask_control(self, control: Control) -> None:
-        """Ask the executor to pause or abort; it reads this before each step."""
-        write_bytes(self.path / "control", control.value.encode())
-
-    def answer_of(self, step: str) -> Answer | None:
-        """A person's answer to a step's question, where there is one."""
-        path = self.path / "answers" / f"{_as_file_name(step)}.json"
-        return read(path, Answer) if path.exists() else None
-
-    def give_answer(self, step: str, answer: Answer) -> None:
-        """Leave a person's answer for the executor."""
-        folder = self.path / "answers"
-        folder.mkdir(exist_ok=True)
-        write(folder / f"{_as_file_name(step)}.json", answer)
-
-    def take_answer(self, step: str) -> None:
-        """Forget an answer that the journal holds by now, so that the next question is asked anew."""
-        (self.path / "answers" / f"{_as_file_name(step)}.json").unlink(missing_ok=True)
+        Raises:
+            Refused: the run has ended for good.
+        """
+        state = self.history().state
+        if state not in RESUMABLE:
+            raise Refused(f"run {self.id} has ended: {state.value}", hint="make a new plan")
 
     def summary(self) -> RunSummary:
         """The run as a list shows it."""
@@ -372,7 +342,3 @@ def _sweep(runs: Path) -> None:
     """Remove what a crash in the middle of `create_run` left; the caller holds the lock, so nobody is at work there."""
     for path in runs.glob(".new-*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _as_file_name(step: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._@-]+", "_", step)

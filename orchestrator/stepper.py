@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from orchestrator.conversation import Control
 from orchestrator.errors import DrctlError
 from orchestrator.evidence.journal import JournalFailed, Superseded
 from orchestrator.history import UNTOUCHING, WOULD, Answer
@@ -20,10 +21,9 @@ from orchestrator.model.observation import Finding, Snapshot, Verdict
 from orchestrator.model.plan import Condition, Mode, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import Event
 from orchestrator.model.topology import Instance, Service, Setting, Text
-from orchestrator.ports import PLAYBOOK, Ports, Site
+from orchestrator.ports import Ports, Site
 from orchestrator.providers.base import Order
 from orchestrator.runlog import RunLog, settings
-from orchestrator.runstore import Control
 
 T = TypeVar("T")
 
@@ -224,7 +224,7 @@ class Stepper:
             within_s=step.timeout_s,
             artifacts=self._site.artifacts(step.id),
         )
-        actor = self._ports.actor(service.kind if step.instance else PLAYBOOK)
+        actor = self._ports.actor(service.kind)
         outcome = await self._guarded(lambda: actor.act(step.verb, order), step, step.timeout_s + ACTOR_GRACE_S)
         return outcome.detail
 
@@ -341,6 +341,7 @@ class Stepper:
         data = settings(answer=answer.answer, name=answer.name)
         self._log.write(Event.ANSWERED, step, f"{answer.name}: {answer.answer}", data)
         await self._log.settle()
+        self._site.forget_answer(step)
         return answer
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.checks.conditions import Evidence, judge
+from orchestrator.conversation import Control
 from orchestrator.history import Answer
 from orchestrator.model.observation import Downstream, Finding, Reach, Reading, Snapshot
 from orchestrator.model.plan import Condition, Mode, Phase, Plan, ScenarioKind, Step, Undo, Verb
@@ -37,9 +38,9 @@ from orchestrator.model.topology import (
     Text,
     Topology,
 )
-from orchestrator.ports import PLAYBOOK, Ports
+from orchestrator.ports import Ports
 from orchestrator.providers.base import ActionFailed, Order, Outcome
-from orchestrator.runstore import Control, Run
+from orchestrator.runstore import Run
 
 KINDS = {"simdb": Nature.REPLICATED, "simapp": Nature.ACTIVE, "simentry": Nature.ROUTE}
 
@@ -252,7 +253,7 @@ class SimActor:
 
     async def act(self, verb: Verb, order: Order) -> Outcome:
         """Write down that it begins, take a while, take effect."""
-        assert self.name in {order.service.kind, PLAYBOOK}
+        assert self.name == order.service.kind
         node = self.world.nodes()[order.instance.id]
         if node.epoch > order.epoch:
             raise ActionFailed(f"{order.instance.id} has seen epoch {node.epoch}, this order has {order.epoch}")
@@ -267,7 +268,7 @@ class SimActor:
         }
         self.world.note(k="begin", **line)
         await asyncio.sleep(random.uniform(*self.world.act_s))
-        if order.step in self.world.hang:
+        if order.step in self.world.hang and not order.param("undo"):
             await asyncio.sleep(3600)
         reason = self.world.fail.get(f"undo {order.step}" if order.param("undo") else order.step)
         if reason:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from orchestrator.checks.base import Ruling, met, no, unread, unsure
 from orchestrator.model.observation import Reach, Reading, Snapshot
-from orchestrator.model.topology import Frozen, Service, Text, Topology
+from orchestrator.model.topology import Frozen, Role, Service, Text, Topology
 
 BEFORE_AGE_MAX_S = 3600.0
 """An older look than this proves nothing of a primary that is silent now: meanwhile somebody may have taken its
@@ -30,7 +30,7 @@ class Evidence(Frozen, kw_only=True):
     topology: Topology
     now: Snapshot
     before: Snapshot | None = None
-    """The last look at a time when the old primary still answered; None where there is none."""
+    """The last look at a time when the old primary still answered (see `remember`); None where there is none."""
     fenced: frozenset[str] = frozenset()
     """Instances with a fence done in this run, the step that is being verified included."""
     epoch: int = 0
@@ -53,19 +53,34 @@ class Evidence(Frozen, kw_only=True):
 
 
 def remember(before: Snapshot | None, now: Snapshot) -> Snapshot:
-    """The newest answer of every instance: what to keep as `before` for the time when one of them is silent.
+    """What to keep as `before` for the time when an instance is silent: its newest answer, with one exception.
 
     It is the latest answer and not the best: a primary that was seen to acknowledge alone must not be judged by a
-    better look from before that. Carried readings keep their own time in `at`.
+    better look from before that. But one that asks for the same standby as before, which has left it since, is kept
+    with that standby: only there stands that it was synchronous. Carried readings keep their own time in `at`.
     """
     if before is None:
         return now
     merged = {r.instance: r for r in now.readings}
     for old in before.readings:
         new = merged.get(old.instance)
-        if old.reach is Reach.ANSWERED and (new is None or new.reach is not Reach.ANSWERED):
+        answered = new is not None and new.reach is Reach.ANSWERED
+        if old.reach is Reach.ANSWERED and (new is None or not answered or _has_lost_its_standby(old, new)):
             merged[old.instance] = replace(old, at=old.at or before.taken_at)
     return Snapshot(estate=now.estate, taken_at=now.taken_at, took_s=now.took_s, readings=tuple(merged.values()))
+
+
+def _has_lost_its_standby(old: Reading, new: Reading) -> bool:
+    """A primary that no run has touched, on the same timeline, asks as before, and whom it asks is no longer there."""
+    same = (old.sync_required, old.timeline, old.epoch) == (new.sync_required, new.timeline, new.epoch)
+    known = old.timeline is not None and old.epoch is not None and new.role is Role.PRIMARY
+    return same and known and bool(old.sync_required) and _attended(old) and not _attended(new)
+
+
+def _attended(reading: Reading) -> bool:
+    """Whether every standby that a primary asks for streams to it synchronously."""
+    there = {d.centre for d in reading.downstreams if d.sync and d.streaming}
+    return set(reading.sync_required or ()) <= there
 
 
 def age_s(evidence: Evidence, instance: str) -> float | None:

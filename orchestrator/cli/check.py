@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import os
 import sys
 import time
 from collections.abc import Collection
@@ -167,7 +168,7 @@ def _exit_code(result: CheckReport) -> int:
 
 
 def _watch(context: Context, choice: Choice, every_s: float, output: str) -> int:
-    """Look until Ctrl-C, which is the way to end it: 0. One look is kept at a time."""
+    """Look until Ctrl-C or until the reader goes away, which are the ways to end it: 0. One look is kept at a time."""
     try:
         if output == "table" and sys.stdout.isatty():
             asyncio.run(_redraw(context, choice, every_s))
@@ -175,6 +176,8 @@ def _watch(context: Context, choice: Choice, every_s: float, output: str) -> int
             asyncio.run(_lines(context, choice, every_s, output))
     except KeyboardInterrupt:
         click.echo(err=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush complains
     return 0
 
 

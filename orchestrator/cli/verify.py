@@ -183,6 +183,8 @@ def _show(proofs: tuple[ServiceProof, ...], lang: str, output: str) -> None:
 
 
 def _exit_code(proofs: tuple[ServiceProof, ...]) -> int:
+    if not proofs:
+        raise Findings("nothing was verified: the chosen centres hold primaries only", hint="take --centre away")
     if not any(proof.readable for proof in proofs):
         raise Unreadable("no instance of any service could be read", hint="`drctl check` shows what answers")
     return 0 if proof_ok(proofs) else Findings.exit_code

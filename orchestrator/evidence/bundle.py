@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,7 +38,7 @@ _IS_BUNDLE = re.compile(rf"{BUNDLE}(-[1-9][0-9]{{0,3}})?")
 FORMAT = "drctl-evidence/1"
 LANGUAGES = ("en", "zh")
 SIZE_MAX = 64 * 1024 * 1024
-"""A text that secrets would have to be taken out of is read whole; a larger one is left out, and the manifest says so."""
+"""A text that secrets may have to be taken out of is read whole; a larger one is left out, and the manifest says so."""
 _NEEDED = ("plan.json", "topology.json", "journal.jsonl")
 _EXACT = frozenset({"plan.json", "topology.json", "approvals.json", "journal.jsonl"})
 """Hashes bind these to each other, so not one byte of them may be redacted: a secret in them refuses the sealing."""
@@ -71,7 +72,7 @@ def seal(run_dir: Path, *, key_file: Path, render: Render | None = None, created
         staging = Path(tempfile.mkdtemp(prefix=".bundle.", dir=run_dir))
         try:
             now = created or datetime.now(UTC).isoformat(timespec="seconds")
-            _fill(run_dir, staging, key_file, render, now, former)
+            _fill(run_dir, staging, _Sealing(run_dir.resolve().name, key_file, render, now, former))
             staging.chmod(0o755)
             staging.rename(target)
         except BaseException:
@@ -117,33 +118,43 @@ def _alone(run_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _fill(run_dir: Path, staging: Path, key_file: Path, render: Render | None, created: str, former: str) -> None:
-    key = load_or_create_key(key_file)
+class _Sealing(NamedTuple):
+    """What goes into one bundle beside the run's files."""
+
+    run: str
+    key_file: Path
+    render: Render | None
+    created: str
+    supersedes: str
+
+
+def _fill(run_dir: Path, staging: Path, order: _Sealing) -> None:
+    key = load_or_create_key(order.key_file)
     redacted, left_out = _copy(run_dir, staging)
     versions = _versions(staging)
-    for lang in LANGUAGES if render else ():
-        assert render is not None
-        _write(staging / f"report.{lang}.html", render(staging, lang).encode())
+    if order.render:
+        for lang in LANGUAGES:
+            _write(staging / f"report.{lang}.html", order.render(staging, lang).encode())
     _write(staging / PUBLIC, public_pem(key.public_key()))
     print_of_key = fingerprint(key.public_key())
     plan = msgspec.json.decode((staging / "plan.json").read_bytes(), type=Plan)
-    records = _closed_journal(staging, plan, run_dir.name)
-    _write(staging / GUIDE, _guide(run_dir.name, plan.sha256, print_of_key))
+    records = _closed_journal(staging, plan, order.run)
+    _write(staging / GUIDE, _guide(order.run, plan.sha256, print_of_key))
     _refuse_secrets(staging)
     _write(staging / SUMS, sums_text(_sealed(staging)))
     manifest = Manifest(
         format=FORMAT,
-        run=run_dir.name,
+        run=order.run,
         plan_sha256=plan.sha256,
         journal_records=len(records),
         journal_head=records[-1].hash if records else "",
-        created=created,
+        created=order.created,
         key_fingerprint=print_of_key,
         versions=versions,
         files=tuple(_sealed(staging)),
         redacted=tuple(redacted),
         left_out=tuple(left_out),
-        supersedes=former,
+        supersedes=order.supersedes,
     )
     content = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
     _write(staging / MANIFEST, content)
@@ -162,11 +173,11 @@ def _closed_journal(staging: Path, plan: Plan, run: str) -> tuple[Record, ...]:
 def _copy(run_dir: Path, staging: Path) -> tuple[list[str], list[LeftOut]]:
     """Copy what is evidence; returns what was redacted and what was left out."""
     redacted, left_out = [], []
-    for path, reason in _evidence(run_dir):
+    for path, odd in _evidence(run_dir):
         name = path.relative_to(run_dir).as_posix()
         exact = name in _EXACT or PurePosixPath(name).match("canary/*.jsonl")
-        if not reason and not exact and path.stat().st_size > SIZE_MAX:
-            reason = f"larger than {SIZE_MAX} bytes"
+        too_large = not odd and not exact and path.stat().st_size > SIZE_MAX
+        reason = f"larger than {SIZE_MAX} bytes" if too_large else odd
         if reason:
             left_out.append(LeftOut(path=name.encode("unicode_escape").decode(), reason=reason))
         elif exact:
@@ -237,7 +248,7 @@ def _refuse_secrets(staging: Path) -> None:
         more = f" and {len(found) - _SHOWN_MAX} more" if len(found) > _SHOWN_MAX else ""
         raise Refused(
             f"not sealed, these lines look like secrets: {', '.join(found[:_SHOWN_MAX])}{more}",
-            hint="change what was exposed, and keep secrets out of plans, topologies and journals (use a vault's names)",
+            hint="change what was exposed; plans, topologies and journals must hold no secrets (use a vault's names)",
         )
 
 

@@ -36,11 +36,9 @@ _SHAPES = re.compile(
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+|gAAAAA[\w-]{60,}={0,2}|sk-[A-Za-z0-9_-]{24,}"
     r"|SCRAM-SHA-256\$\d+:[^\s\"']+)"
 )
-_KEY_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
-_KEY = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)",
-    re.DOTALL,
-)
+_KIND = r"(?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+_KEY_BEGIN = re.compile(rf"-----BEGIN {_KIND}")
+_KEY = re.compile(rf"-----BEGIN {_KIND}.*?(?:-----END {_KIND}|\Z)", re.DOTALL)
 _HARMLESS = re.compile(
     r"""^\\*["']?(?:|\[redacted\]?|<redacted>|\*+|x{3,}|null|none|true|false|yes|no|on|off|undefined|omit|prompt|-
         |VALUE_SPECIFIED_IN_NO_LOG_PARAMETER|\$\{?\w+\}?|\$\(.*|\{\{.*|%\(?\w+\)?s?|\d{1,3})\\*["']?$""",

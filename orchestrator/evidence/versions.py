@@ -70,7 +70,7 @@ class _Timex(ctypes.Structure):
 
 
 def read_clock() -> Clock:
-    """The kernel's own word on its clock, by adjtimex(2) with nothing to set; unknown where the system has no such call."""
+    """The kernel's own word on its clock, by adjtimex(2) with nothing to set; unknown where there is no such call."""
     source = _CLOCK_SOURCE.read_text().strip() if _CLOCK_SOURCE.is_file() else ""
     unknown = Clock(source=source, synchronised=None, offset_s=None, error_max_s=None)
     if not sys.platform.startswith("linux"):

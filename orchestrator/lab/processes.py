@@ -56,43 +56,56 @@ def scan(lab_id: str, roots: Iterable[Path]) -> tuple[Process, ...]:
 
 
 def _of_lab(pid: int, lab_id: str, folders: list[str]) -> Process | None:
-    entry = Path(f"/proc/{pid}")
-    cwd = ""
-    with contextlib.suppress(OSError):
-        cwd = os.readlink(entry / "cwd").removesuffix(" (deleted)")
     try:
-        words = tuple(w for w in (entry / "cmdline").read_bytes().decode(errors="replace").split("\0") if w)
-        near = any(_inside(text, folder) for folder in folders for text in (cwd, *words))
-        program = _program(entry, words)
-        if not (near and program) and not _marked(entry, lab_id):
+        command = _read(f"/proc/{pid}/cmdline")
+        if not command:  # a zombie or a kernel thread
             return None
-        state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        words = tuple(w for w in command.decode(errors="replace").split("\0") if w)
+        cwd = _link(f"/proc/{pid}/cwd")
+        program = _program(pid, words) if _near(cwd, words, folders) else ""
+        if not program and not _marked(pid, lab_id):
+            return None
+        state = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0]
     except OSError:
         return None
-    if state in "ZX":
+    if state in (b"Z", b"X"):
         return None
-    return Process(pid=pid, program=program or words[0], cwd=cwd, arguments=words, frozen=state in "Tt")
+    return Process(pid=pid, program=program or words[0], cwd=cwd, arguments=words, frozen=state in (b"T", b"t"))
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _link(path: str) -> str:
+    """What a link of /proc points at; empty where it is not for us to know."""
+    try:
+        return os.readlink(path).removesuffix(" (deleted)")
+    except OSError:
+        return ""
+
+
+def _near(cwd: str, words: tuple[str, ...], folders: list[str]) -> bool:
+    return any(_inside(text, folder) for folder in folders for text in (cwd, *words))
 
 
 def _inside(text: str, folder: str) -> bool:
-    return text == folder or text.startswith(f"{folder}/")
+    return text.startswith(folder) and text[len(folder) : len(folder) + 1] in ("", "/")
 
 
-def _program(entry: Path, words: tuple[str, ...]) -> str:
+def _program(pid: int, words: tuple[str, ...]) -> str:
     """Name of the lab's own program that a process runs; empty for a foreign one."""
     module = next((w for w in words[:6] if w.startswith("orchestrator.lab.")), "")
     if module:
         return module
-    try:
-        exe = os.path.basename(os.readlink(entry / "exe").removesuffix(" (deleted)"))
-    except OSError:
-        return ""
+    exe = os.path.basename(_link(f"/proc/{pid}/exe"))
     return exe if exe in _POSTGRES or exe == "haproxy" else ""
 
 
-def _marked(entry: Path, lab_id: str) -> bool:
+def _marked(pid: int, lab_id: str) -> bool:
     try:
-        return f"{MARKER}={lab_id}".encode() in (entry / "environ").read_bytes().split(b"\0")
+        return f"{MARKER}={lab_id}".encode() in _read(f"/proc/{pid}/environ").split(b"\0")
     except OSError:
         return False
 

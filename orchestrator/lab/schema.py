@@ -5,7 +5,15 @@ The data is made by arithmetic from row numbers, so that every lab holds the sam
 
 from __future__ import annotations
 
-CREATE_DATABASE = "CREATE DATABASE app TEMPLATE template0 STRATEGY file_copy;\n\n"
+CREATE_DATABASE = (
+    "ALTER DATABASE template0 RENAME TO app;\n\n"
+    "ALTER DATABASE app IS_TEMPLATE false;\n\n"
+    "ALTER DATABASE app ALLOW_CONNECTIONS true;\n\n"
+)
+"""The pristine template becomes the database: nine times 300 files and 7 MB less to make, copy and remove.
+
+template1 stays: pg_rewind starts single-user mode on it, and CREATE DATABASE copies it.
+"""
 
 CANARY = """
 CREATE TABLE drctl_canary (

@@ -29,6 +29,8 @@ STATE = "lab.json"
 ENDPOINTS = "endpoints.json"
 LOCK = "lock"
 DATA = "data"
+DATA_OVERRIDE = "DRCTL_LAB_DATA"
+"""Environment variable: a folder for labs' data, for example one in memory (/dev/shm), where fsync costs nothing."""
 NEEDED_BYTES = 1 << 30
 """Free room that `up` asks for: nine small databases with their retained log."""
 _LONGEST_ROOT = 56
@@ -89,7 +91,11 @@ def boot_id() -> str:
 
 
 def data_root(lab_dir: Path) -> Path:
-    """Where the data goes: in the lab's folder, or in the temporary folder where another user could not enter it."""
+    """Where the data goes: below DRCTL_LAB_DATA; else in the lab's folder; else, where the databases' user could not
+    enter that or its sockets' paths would be too long, in the temporary folder.
+    """
+    if chosen := os.environ.get(DATA_OVERRIDE):
+        return Path(chosen).resolve() / f"drctl-lab-{identity(lab_dir)}"
     inside = lab_dir.resolve() / DATA
     too_long = len(str(inside)) > _LONGEST_ROOT
     hidden = os.getuid() == 0 and not traversable(inside.parent)
@@ -103,7 +109,16 @@ def temporary_root(lab_dir: Path) -> Path:
 
 def roots(lab_dir: Path) -> tuple[Path, ...]:
     """Every folder that may hold data of this lab, recorded or not."""
-    return (lab_dir.resolve() / DATA, temporary_root(lab_dir))
+    recorded: tuple[Path, ...] = ()
+    with contextlib.suppress(BadFile):
+        found = read(lab_dir)
+        recorded = (Path(found.root),) if found and _ours(Path(found.root), lab_dir) else ()
+    return tuple(dict.fromkeys((lab_dir.resolve() / DATA, temporary_root(lab_dir), data_root(lab_dir), *recorded)))
+
+
+def _ours(root: Path, lab_dir: Path) -> bool:
+    """Whether a recorded folder bears this lab's name, so that a damaged record makes us remove no foreign one."""
+    return root.name == f"drctl-lab-{identity(lab_dir)}" or root == lab_dir.resolve() / DATA
 
 
 def traversable(folder: Path) -> bool:

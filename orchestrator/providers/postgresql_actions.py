@@ -237,9 +237,9 @@ def _sync_text(state: State, names: SyncNames) -> str:
     return state.sync_names if SyncNames.parse(state.sync_names) == names else str(names)
 
 
-async def _sends(talk: Session, centre: str, state: str, *, sync: bool = False) -> bool:
+async def _sends(talk: Session, centre: str, *states: str, sync: bool = False) -> bool:
     rows = await talk.rows("select state, sync_state from pg_stat_replication where application_name = %s", (centre,))
-    return any(s == state and (not sync or how in ("sync", "quorum")) for s, how in rows)
+    return any(s in states and (not sync or how in ("sync", "quorum")) for s, how in rows)
 
 
 async def repoint(order: Order) -> Outcome:
@@ -252,7 +252,7 @@ async def repoint(order: Order) -> Outcome:
         await ensure_slot(order, source)
         centre = order.instance.centre
         changed = await settle(talk, state, order, {UPSTREAM: conninfo(source, centre), SLOT: centre})
-        await until(f"streaming from {source.id} (diverged? then rejoin it)", lambda: streams(talk), order)
+    await until_attached(order, source)
     dropped = await release_slots(order, source)
     return Outcome(
         detail=f"{order.instance.id} receives from {source.id}",
@@ -281,20 +281,18 @@ async def _silent(talk: Session) -> bool:
     return not (await look(talk)).receiver
 
 
-async def streams(talk: Session) -> bool:
-    """A standby has a live stream that comes from where its settings say."""
-    rows = await talk.rows("select status, conninfo from pg_stat_wal_receiver")
-    if not rows or rows[0][0] != "streaming":
-        return False
-    wanted = (await look(talk)).conninfo
-    return _place(rows[0][1]) == _place(wanted)
+async def until_attached(order: Order, source: Instance, within_s: float | None = None) -> None:
+    """Wait until the source sends to this standby.
 
+    The source is asked, not the standby: a receiver calls itself streaming before its source has agreed to send.
 
-def _place(text: str) -> tuple[str, str]:
-    from psycopg.conninfo import conninfo_to_dict
-
-    words = conninfo_to_dict(text)
-    return str(words.get("host", "")), str(words.get("port", ""))
+    Raises:
+        ActionFailed: it does not within the time; the standby's history may have parted from the source's.
+    """
+    centre = order.instance.centre
+    async with acting(source, order, within_s) as (talk, _):
+        what = f"a stream from {source.id} (have their histories parted? then rejoin it)"
+        await until(what, lambda: _sends(talk, centre, "catchup", "streaming"), order, within_s)
 
 
 def _refuse_primary(order: Order, state: State) -> None:

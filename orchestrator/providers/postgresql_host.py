@@ -23,9 +23,9 @@ from orchestrator.providers.postgresql_actions import (
     repoint,
     require,
     settle,
-    streams,
     superseded,
     until,
+    until_attached,
 )
 from orchestrator.providers.postgresql_reading import read
 from orchestrator.providers.postgresql_sql import split_address
@@ -97,7 +97,9 @@ async def rejoin(run: PlaybookRunner, order: Order) -> Outcome:
     source = order.towards[0]
     now, there = await asyncio.gather(_look(order, order.instance), _look(order, source))
     _refuse_loss(order, now, there)
-    outcome = await _follow(order, source, now, there) or await _rebuild(run, order, source)
+    off_line = await _parted(order, source, now, there)
+    outcome = None if off_line else await _follow(order, now)
+    outcome = outcome or await _rebuild(run, order, source, _METHODS[1:] if off_line else _METHODS)
     if order.param("mode") == "sync":
         await require(order, source)
     dropped = [*await release_slots(order, source), *await _drop_own_slots(order, source)]
@@ -117,11 +119,9 @@ def _refuse_loss(order: Order, now: Reading, there: Reading) -> None:
         )
 
 
-async def _follow(order: Order, source: Instance, now: Reading, there: Reading) -> Outcome | None:
-    """The outcome where SQL suffices: the instance is a standby whose history is the source's; else None."""
+async def _follow(order: Order, now: Reading) -> Outcome | None:
+    """The outcome where SQL suffices, as for a standby that runs; else None."""
     if now.reach is not Reach.ANSWERED or now.role is not Role.STANDBY:
-        return None
-    if await _diverged(order, source, now, there):
         return None
     try:
         done = await repoint(msgspec.structs.replace(order, within_s=min(order.within_s / 2, STREAM_S)))
@@ -132,17 +132,17 @@ async def _follow(order: Order, source: Instance, now: Reading, there: Reading) 
     return msgspec.structs.replace(done, facts=(*done.facts, fact("method", "repoint")))
 
 
-async def _diverged(order: Order, source: Instance, now: Reading, there: Reading) -> bool:
-    """Whether a standby holds log that its new source's history does not."""
-    if now.timeline is None or now.position is None or there.timeline is None:
+async def _parted(order: Order, source: Instance, now: Reading, there: Reading) -> bool:
+    """Whether a standby that runs holds log that its new source's history does not."""
+    if now.role is not Role.STANDBY or now.timeline is None or now.position is None or there.timeline is None:
         return False
     async with acting(source, order) as (talk, _):
         name = f"pg_wal/{there.timeline:08X}.history"
         (history,) = await talk.row("select coalesce(pg_read_file(%s, true), '')", (name,))
-    return diverged(history, there.timeline, now.timeline, now.position)
+    return parted(history, there.timeline, now.timeline, now.position)
 
 
-def diverged(history: str, source_timeline: int, timeline: int, position: int) -> bool:
+def parted(history: str, source_timeline: int, timeline: int, position: int) -> bool:
     """Whether `position` on `timeline` lies off the source's line.
 
     `history` is the source's timeline history file: lines of `timeline <tab> LSN at which the next one forked off`.
@@ -162,8 +162,8 @@ def lsn(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-async def _rebuild(run: PlaybookRunner, order: Order, source: Instance) -> Outcome:
-    """Let the host bring the instance back, by the lightest way after which it streams."""
+async def _rebuild(run: PlaybookRunner, order: Order, source: Instance, methods: tuple[str, ...]) -> Outcome:
+    """Let the host bring the instance back, by the lightest of the ways after which its source sends to it."""
     ends = time.monotonic() + order.within_s
     await ensure_slot(order, source)
     host, port = split_address(source.address_from(order.instance.centre))
@@ -173,27 +173,20 @@ async def _rebuild(run: PlaybookRunner, order: Order, source: Instance) -> Outco
         Setting(name="source_user", value=source.param("user", "postgres")),
     )
     facts: tuple[Setting, ...] = ()
-    for method in _METHODS:
+    for method in methods:
         left_s = max(1.0, ends - time.monotonic())
         now = msgspec.structs.replace(order, within_s=left_s)
         outcome = await run("rejoin_postgresql.yml", now, (*told, Setting(name="at_least", value=method)))
         facts = (*facts, *outcome.facts)
-        if await _streams_within(order, min(STREAM_S, max(1.0, ends - time.monotonic()))):
-            return msgspec.structs.replace(outcome, facts=facts)
+        try:
+            await until_attached(order, source, min(STREAM_S, max(1.0, ends - time.monotonic())))
+        except ActionFailed:
+            continue
+        return msgspec.structs.replace(outcome, facts=facts)
     raise ActionFailed(
         f"{order.instance.id} was rebuilt from {source.id} and does not stream from it",
         hint="see the server's log and pg_replication_slots at the source",
     )
-
-
-async def _streams_within(order: Order, within_s: float) -> bool:
-    """Whether the standby has a live stream from its new source within the time."""
-    try:
-        async with acting(order.instance, order, within_s) as (talk, _):
-            await until("streaming", lambda: streams(talk), order, within_s)
-    except ActionFailed:
-        return False
-    return True
 
 
 async def _drop_own_slots(order: Order, source: Instance) -> list[str]:

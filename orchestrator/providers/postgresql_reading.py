@@ -41,8 +41,13 @@ _RECHECK_S = 0.02
 
 _CLOCK = "select extract(epoch from clock_timestamp())::float8"
 _REPLAYED = "select pg_last_wal_replay_lsn() - '0/0'"
+# A receiver calls itself streaming before its source has agreed, and where histories have parted it does so again and
+# again. Until the first message both of its times are the same; a refused one does not live for half a second.
 _LOOK = """
-with receiver as (select * from pg_stat_wal_receiver limit 1),
+with receiver as (select r.*, r.status = 'streaming'
+                         and (r.last_msg_send_time is distinct from r.last_msg_receipt_time
+                              or clock_timestamp() - a.backend_start > interval '0.5 s') as live
+                    from pg_stat_wal_receiver r left join pg_stat_activity a on a.pid = r.pid limit 1),
      here as (select pg_is_in_recovery() as standby),
      log as (select case when standby then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                          else pg_current_wal_lsn() end as lsn from here)
@@ -51,7 +56,7 @@ select json_build_object(
   'read_only', current_setting('default_transaction_read_only')::bool,
   'epoch', current_setting('drctl.epoch', true),
   'timeline', case when standby
-      then coalesce((select received_tli from receiver where status = 'streaming'),
+      then coalesce((select received_tli from receiver where live),
                     (select greatest(min_recovery_end_timeline, (select timeline_id from pg_control_checkpoint()))
                        from pg_control_recovery()))
       else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end,
@@ -60,7 +65,7 @@ select json_build_object(
   'replayed_age_s', case when standby
       then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end,
   'conninfo', current_setting('primary_conninfo'),
-  'streaming', exists (select from receiver where status = 'streaming'),
+  'streaming', exists (select from receiver where live),
   'heard_s', (select extract(epoch from clock_timestamp() - last_msg_receipt_time) from receiver),
   'ping_s', extract(epoch from current_setting('wal_receiver_timeout')::interval),
   'sync_names', current_setting('synchronous_standby_names'),

@@ -82,9 +82,9 @@ class Session:
         Raises:
             RowsUnreadable: it cannot be reached, does not let us in, or does not answer within `within_s` seconds.
         """
-        host, _, port = instance.address.rpartition(":")
-        if not host:
-            raise RowsUnreadable(Trouble.LOST, instance.id, "no address is known")
+        host, _, port = instance.address.partition("/")[0].rpartition(":")
+        if not (host and port.isdecimal()):
+            raise RowsUnreadable(Trouble.LOST, instance.id, f"no usable address is known ({instance.address!r})")
         options = " ".join(f"-c {name}={value}" for name, value in FIXED.items())
         try:
             async with asyncio.timeout(within_s):

@@ -16,6 +16,8 @@ TEXT = 12.0
 """Size of text in pictures."""
 BOLD = 1.09
 """Bold text is so much wider."""
+SAFE = 1.2
+"""Readers' fonts may be so much wider than the estimate."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,10 @@ def markers(
         parts.append(el("path", d=f"M{number(x)} {number(top)}V{number(bottom)}", class_=f"mk {class_}"))
         width = text_width(name, TEXT) * BOLD
         start = max(x - 2, taken + gap)
-        start = min(start, WIDTH - width)
-        parts.append(label(start, top - 5, name, class_=f"tm {class_}"))
+        fits = start + width * SAFE <= WIDTH
+        parts.append(
+            label(start if fits else WIDTH, top - 5, name, class_=f"tm {class_}", anchor=None if fits else "end")
+        )
         taken = start + width
     return join(parts)
 

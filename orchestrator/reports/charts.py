@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -185,12 +186,11 @@ def segments(timeline: Timeline) -> tuple[Segment, ...]:
     ]
     edges = sorted({0.0, end, *(min(max(e, 0.0), end) for b, f, _ in steps for e in (b, f))})
     found: list[Segment] = []
-    for begin, finish in zip(edges, edges[1:], strict=False):
+    for begin, finish in itertools.pairwise(edges):
         at_work = [p for b, f, p in steps if b <= begin and f >= finish]
         phase = max(at_work, key=order.index, default=None)
-        if found and found[-1].phase is phase:
-            begin = found.pop().begin_s
-        found.append(Segment(phase=phase, begin_s=begin, end_s=finish))
+        joins = bool(found) and found[-1].phase is phase
+        found.append(Segment(phase=phase, begin_s=found.pop().begin_s if joins else begin, end_s=finish))
     return tuple(found)
 
 

@@ -114,12 +114,10 @@ def _ledger(path: Path) -> Ledger:
     """A ledger; half a line at its end (the canary was killed while it wrote) is no operation."""
     head, *lines = path.read_bytes().split(b"\n")
     decoder = msgspec.json.Decoder(Operation)
-    number = 1
+    operations: list[Operation] = []
     try:
         header = msgspec.json.decode(head, type=Header)
-        operations = []
-        for number, line in enumerate(lines[:-1], 2):
-            operations.append(decoder.decode(line))
+        operations.extend(decoder.decode(line) for line in lines[:-1])
     except msgspec.DecodeError as error:
-        raise BadFile(f"{path}:{number}: {error}") from error
+        raise BadFile(f"{path}: {error}", hint="compare with the sealed bundle or another copy") from error
     return Ledger(header=header, operations=tuple(operations))

@@ -17,25 +17,30 @@ FONT: Final = (
 Point = tuple[float, float]
 
 
-def text_width(text: str, size: float) -> float:
-    """Estimated width of a text in px: wide characters one em, others by the average of common sans-serif fonts."""
-    narrow, wide = "iljtfI.,:;'|!()[] ", "mwMW@%"
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Estimated width of a text in px, for the widest of the usual sans-serif fonts (DejaVu Sans)."""
+    narrow, wide = "iljtfI.,:;'|!()[] ·", "mwMW@%"
     ems = 0.0
     for char in text:
         if unicodedata.east_asian_width(char) in "WF":
             ems += 1.0
         else:
-            ems += 0.33 if char in narrow else 0.88 if char in wide else 0.68 if char.isupper() else 0.56
-    return ems * size
+            ems += 0.36 if char in narrow else 0.92 if char in wide else 0.7 if char.isupper() else 0.6
+    return ems * size * (1.1 if bold else 1.0)
 
 
-def fitted(text: str, size: float, width: float) -> str:
+def fitted(text: str, size: float, width: float, *, bold: bool = False) -> str:
     """The text, cut with an ellipsis where it is wider than `width` px."""
-    if text_width(text, size) <= width:
+    if text_width(text, size, bold=bold) <= width:
         return text
-    while text and text_width(text + "…", size) > width:
+    while text and text_width(text + "…", size, bold=bold) > width:
         text = text[:-1]
     return text.rstrip() + "…"
+
+
+def shrunk(text: str, size: float, width: float, least: float) -> float:
+    """The font size, not below `least`, at which a bold text is no wider than `width` px."""
+    return max(least, min(size, size * width / (text_width(text, size, bold=True) or 1)))
 
 
 def number(value: float) -> str:

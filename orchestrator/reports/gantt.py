@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.model.plan import Phase
-from orchestrator.reports.axis import BOLD, WIDTH, Scale, label, markers, picture, time_axis
+from orchestrator.reports.axis import BOLD, SAFE, WIDTH, Scale, label, markers, picture, time_axis
 from orchestrator.reports.drawing import fitted, text_width
 from orchestrator.reports.markup import Markup, el, join, number
 from orchestrator.reports.timeline import StepTime, Timeline
@@ -20,7 +20,7 @@ _BROKEN = frozenset({Outcome.FAILED, Outcome.UNDO_FAILED, Outcome.OPEN})
 
 
 def chosen(times: Sequence[StepTime]) -> tuple[StepTime, ...]:
-    """What is drawn, in the order of waves: all, or of very many the critical path, what deviates, then the first ones."""
+    """What is drawn, by waves: all, or of very many the critical path, what deviates, then the first ones."""
     weight = sorted(times, key=lambda t: (not t.step.critical, not (t.slow or t.outcome is not Outcome.DONE)))
     kept = {t.step.id for t in weight[:ROWS_MAX]}
     return tuple(
@@ -64,8 +64,8 @@ def _gantt(times: Sequence[StepTime], scale: Scale, timeline: Timeline, title: s
         title,
         _waves(times, words),
         time_axis(scale, TOP, bottom, words),
-        join(rows),
         markers(scale, TOP, bottom, marks),
+        join(rows),
     )
 
 
@@ -107,12 +107,12 @@ def _actual(time: StepTime, y: float, scale: Scale, words: Words) -> Markup:
     cut = el("path", d=f"M{number(end)} {number(y + 3)}l7 6l-7 6z", class_=class_) if ends > scale.end else None
     took = words.seconds(time.took_s) if time.took_s is not None else ""
     said = f"{took} {words.name(time.outcome)}".strip() if broken else took
-    return join((bar, cut, _said(said, end + (11 if cut else 5), x - 5, y + 13, time, broken)))
-
-
-def _said(text: str, x: float, left: float, y: float, time: StepTime, broken: bool) -> Markup:
-    """What is said of a bar: behind it, or before it where there is no room behind."""
     class_ = "tbad" if broken else "tslow" if time.slow else "ax"
-    if x + text_width(text, SIZE) <= WIDTH:
-        return label(x, y, text, class_=class_)
-    return label(left, y, text, class_=class_, anchor="end")
+    return join((bar, cut, _said(said, (x - 5, end + (11 if cut else 5)), y + 13, class_)))
+
+
+def _said(text: str, ends: tuple[float, float], y: float, class_: str) -> Markup:
+    """What is said of a bar: behind it, or before it where there is no room behind."""
+    if ends[1] + text_width(text, SIZE) * SAFE <= WIDTH:
+        return label(ends[1], y, text, class_=class_)
+    return label(ends[0], y, text, class_=class_, anchor="end")

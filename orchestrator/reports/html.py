@@ -1,4 +1,4 @@
-"""The report of a run as one HTML file: no script, no font, no picture from outside; the same evidence, the same bytes."""
+"""The report of a run as one HTML file: no script, nothing from outside; the same evidence gives the same bytes."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from orchestrator.model.observation import Role, Snapshot
+from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Mode
 from orchestrator.model.run import EntryOutage, Measurement, RunState
-from orchestrator.model.topology import Frozen, Nature, Service
+from orchestrator.model.topology import Frozen, Nature, Role, Service
 from orchestrator.reports.dossier import Dossier
 
 

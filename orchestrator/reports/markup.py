@@ -20,7 +20,7 @@ Child = str | int | Iterable["Child"] | None
 
 
 def el(tag: str, *children: Child, **attributes: str | float | bool | None) -> Markup:
-    """An element. `class_` and `for_` lose their underscore, other `_` become `-`; None and False leave an attribute out."""
+    """An element. `class_` loses its underscore, other `_` become `-`; None and False leave an attribute out."""
     inside = "".join(_text(c) for c in children)
     head = f"<{tag}{''.join(_attribute(k, v) for k, v in attributes.items())}"
     if tag in VOID:

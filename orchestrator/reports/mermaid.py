@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.topology import EDGE, Centre, Instance, Nature, Service, System, Topology
-from orchestrator.reports.topology_frame import PAINTS
+from orchestrator.reports.topology_frame import FLOW_WORDS, PAINTS
 from orchestrator.reports.topology_look import NAMES, Arrow, Flow, Look, arrows, face
 
 MAX_SYSTEMS: Final = 12
@@ -47,6 +47,8 @@ def _rows(topology: Topology, chosen: Sequence[System], lang: str, snapshot: Sna
         yield "end"
     for arrow in (a for v in services for a in arrows(topology, v, snapshot)):
         yield _link(arrow, lang)
+    names = {s.id: s.name.of(lang) for s in chosen}
+    yield from _order({(s.id, other) for s in chosen for other in s.depends_on if other in names}, names, lang)
 
 
 def _centre(centre: Centre, lang: str) -> str:
@@ -82,7 +84,10 @@ def _groups(topology: Topology, chosen: Sequence[System], lang: str, snapshot: S
                 yield f"    {_group_node(members, centre, (key, names[key]), (lang, snapshot))}"
             yield "  end"
         yield "end"
-    yield from _group_links(topology, chosen, snapshot)
+    yield from _group_links(topology, chosen, lang, snapshot)
+    group_of = {s.id: s.group for s in chosen}
+    pairs = {(s.group, group_of[other]) for s in chosen for other in s.depends_on if other in group_of}
+    yield from _order({(later, first) for later, first in pairs if later != first}, names, lang)
 
 
 def _group_node(
@@ -97,7 +102,7 @@ def _group_node(
     return f'{_id("g", centre.id, group[0])}["{words}"]:::{main.value}'
 
 
-def _group_links(topology: Topology, chosen: Sequence[System], snapshot: Snapshot | None) -> Iterator[str]:
+def _group_links(topology: Topology, chosen: Sequence[System], lang: str, snapshot: Snapshot | None) -> Iterator[str]:
     found: Counter[tuple[str, str, str, Flow]] = Counter()
     for system in chosen:
         for service in (v for v in system.services if v.nature is Nature.REPLICATED):
@@ -105,18 +110,21 @@ def _group_links(topology: Topology, chosen: Sequence[System], snapshot: Snapsho
                 source, target = (name.partition("@")[2] for name in (arrow.source, arrow.target))
                 found[system.group, source, target, arrow.flow] += 1
     for (group, source, target, flow), number in found.items():
-        label = f'|"{flow.value} {number}"|'
+        label = f'|"{FLOW_WORDS[flow].of(lang)} {number}"|'
         yield f"{_id('g', source, group)} {_LINKS[flow]}{label} {_id('g', target, group)}"
-    pairs = {
-        (s.group, topology.system_by_id[name].group)
-        for s in chosen
-        for name in s.depends_on
-        if name in topology.system_by_id
-    }
-    home = next((c.id for c in topology.centres), "")
-    for group, other in sorted(pairs):
-        if group != other:
-            yield f"{_id('g', home, group)} -. depends on .-> {_id('g', home, other)}"
+
+
+def _order(pairs: Collection[tuple[str, str]], names: Mapping[str, str], lang: str) -> Iterator[str]:
+    """What must serve before what, in a box of its own, so that it does not pull the centres apart."""
+    if not pairs:
+        return
+    title = "启动顺序" if lang.startswith("zh") else "Order: what must serve first"
+    yield f'subgraph order["{title}"]'
+    for key in sorted({end for pair in pairs for end in pair}):
+        yield f'  {_id("o", key)}["{_text(names[key])}"]'
+    yield "end"
+    for later, first in sorted(pairs):
+        yield f"{_id('o', first)} --> {_id('o', later)}"
 
 
 def _classes() -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from orchestrator.model.plan import Loss, Mode, Plan, Step, Verb
+from orchestrator.model.plan import Loss, Mode, Plan, ScenarioKind, Step, Verb
 from orchestrator.model.runbook import LostRule, Runbook, SystemRule, TargetRule
 from orchestrator.model.topology import Frozen
 from orchestrator.reports.words import Words
@@ -33,7 +33,6 @@ class Line(Frozen, kw_only=True):
     name: str
     text: str
     forecast_s: float
-    needs: str
 
 
 def render(plan: Plan, lang: str) -> RenderableType:
@@ -105,7 +104,6 @@ def _line(step: Step, say: Words) -> Line:
         name=step.id,
         text=say.of(step.text),
         forecast_s=step.forecast_s,
-        needs=", ".join(step.needs),
     )
 
 
@@ -119,7 +117,6 @@ def _counted(wave: int, name: str, steps: Sequence[Step], say: Words) -> Line:
         name=f"{name} ×{len(steps)}",
         text=text,
         forecast_s=max(s.forecast_s for s in steps),
-        needs="",
     )
 
 
@@ -139,6 +136,9 @@ def _after_service(step: Step) -> bool:
 
 def _forecast(plan: Plan, say: Words) -> Iterator[str]:
     rto, total = say.seconds(plan.forecast_rto_s), say.seconds(plan.forecast_total_s)
+    if plan.kind is ScenarioKind.EXERCISE:
+        yield say(f"Forecast: {total}, and users notice nothing", f"预计用时 {total}，用户无感知")
+        return
     yield say(
         f"Forecast: users served after {rto}, protected again after {total}; {len(plan.steps)} steps",
         f"预计：{rto}后恢复服务，{total}后恢复保护；共 {len(plan.steps)} 步",

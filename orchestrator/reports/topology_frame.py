@@ -55,6 +55,12 @@ FLOW_NAMES: Final[Mapping[Flow, Text]] = {
     Flow.CALL: Text(en="calls", zh="调用"),
     Flow.ROUTE: Text(en="users", zh="用户流量"),
 }
+FLOW_WORDS: Final[Mapping[Flow, Text]] = {
+    Flow.SYNC: Text(en="sync", zh="同步"),
+    Flow.ASYNC: Text(en="async", zh="异步"),
+    Flow.BROKEN: Text(en="down", zh="中断"),
+}
+"""Short, for numbers of copies."""
 _ROLES: Final[Mapping[CentreRole, Text]] = {
     CentreRole.PRODUCTION: Text(en="production", zh="生产"),
     CentreRole.METRO: Text(en="same city", zh="同城"),

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.topology import EDGE, Instance, Nature, Service, System
-from orchestrator.reports.drawing import Canvas, Point, Stroke, fitted, text_width
+from orchestrator.reports.drawing import Canvas, Point, Stroke, fitted, shrunk, text_width
 from orchestrator.reports.topology_frame import (
     DEPENDS,
     DEPENDS_NAME,
@@ -26,8 +26,9 @@ from orchestrator.reports.topology_frame import (
 )
 from orchestrator.reports.topology_look import Arrow, Flow, Look, arrows, face, span
 
-CARD: Final = 240.0
+CARD: Final = 260.0
 EDGE_WIDTH: Final = 152.0
+CARD_HEIGHT: Final = 88.0
 GLYPH: Final = (160.0, 42.0)
 COLUMN: Final = 188.0
 GAP: Final = 92.0
@@ -62,7 +63,8 @@ class Box(NamedTuple):
 
 def row_height(system: System) -> float:
     """Height of a system's row in px."""
-    return PAD + ROW * max(1, len(_lanes(system))) - (ROW - GLYPH[1]) + 30
+    lanes = PAD + ROW * max(1, len(_lanes(system))) - (ROW - GLYPH[1]) + 30
+    return max(lanes, PAD - 8 + CARD_HEIGHT + 16)
 
 
 def _lanes(system: System) -> list[Service]:
@@ -139,11 +141,12 @@ class Rows:
         left, lang = MARGIN + GUTTER, self.frame.lang
         self.cards[system.id] = Box(left, top + PAD - 8, CARD, 76)
         marked = system.id in self.highlight
-        at, size = (left, top + PAD - 8), (CARD - 8, 88.0)
+        at, size = (left, top + PAD - 8), (CARD - 8, CARD_HEIGHT)
         self.canvas.rect(at, size, fill="#ffffff", stroke=MARKED if marked else EDGE_OF_BOX, radius=8)
-        name = fitted(system.name.of(lang), 14, CARD - 28)
+        size_px = shrunk(system.name.of(lang), 14, CARD - 30, 12)
+        name = fitted(system.name.of(lang), size_px, CARD - 30, bold=True)
         x, y = left + 12, top + PAD + 12
-        self.canvas.text((x, y), name, size=14, weight=600)
+        self.canvas.text((x, y), name, size=size_px, weight=600)
         tier = f"{system.id} · {'级别' if lang.startswith('zh') else 'tier'} {system.tier}"
         self.canvas.text((x, y + 18), fitted(tier, 11, CARD - 28), size=11, fill=MUTED)
         names = ("中心失效", "城市失效") if lang.startswith("zh") else ("centre loss", "city loss")
@@ -166,9 +169,12 @@ class Rows:
         size = (box.width, box.height)
         canvas.rect((box.left, box.top), size, fill=paint.fill, stroke=paint.stroke, radius=radius)
         self._icon(service.nature, (box.left + 21, box.middle[1]), paint.ink)
-        room = box.width - 50
-        name = fitted(f"{service.name} · {service.kind}", 12, room)
-        canvas.text((box.left + 40, box.top + 18), name, size=12, fill=paint.ink, weight=600)
+        room = box.width - 46
+        both = f"{service.name} · {service.kind}"
+        name = both if text_width(both, 12, bold=True) <= room else service.name  # the kind stands in the title too
+        canvas.text(
+            (box.left + 40, box.top + 18), fitted(name, 12, room, bold=True), size=12, fill=paint.ink, weight=600
+        )
         canvas.text((box.left + 40, box.top + 33), fitted(caption, 11, room), size=11, fill=paint.ink)
         canvas.end()
 
@@ -242,7 +248,7 @@ class Rows:
     def _label(self, label: str, at: Point, colour: str) -> None:
         if not label:
             return
-        width = text_width(label, 11) + 8
+        width = text_width(label, 11, bold=True) + 4
         self.canvas.rect((at[0] - width / 2, at[1] - 11), (width, 15), fill="#ffffff", radius=4)
         self.canvas.text(at, label, size=11, fill=colour, anchor="middle", weight=600)
 

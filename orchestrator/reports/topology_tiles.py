@@ -13,6 +13,7 @@ from orchestrator.reports.topology_frame import (
     DEPENDS,
     DEPENDS_NAME,
     EDGE_OF_BOX,
+    FLOW_WORDS,
     FLOWS,
     HAIR,
     INK,
@@ -230,8 +231,7 @@ class Tiles:
         self._number((gap_at, y - 6), flow, number)
 
     def _number(self, at: Point, flow: Flow, number: int) -> None:
-        words = {Flow.SYNC: ("sync", "同步"), Flow.ASYNC: ("async", "异步"), Flow.BROKEN: ("down", "中断")}[flow]
-        label = f"{words[self.frame.lang.startswith('zh')]} {number}"
+        label = f"{FLOW_WORDS[flow].of(self.frame.lang)} {number}"
         self.canvas.text(at, label, size=10.5, fill=FLOWS[flow].colour, anchor="middle", weight=600)
 
     def _dependencies(self, blocks: Sequence[Block]) -> None:

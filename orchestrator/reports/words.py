@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 
 from orchestrator.model.observation import Reach, Verdict
-from orchestrator.model.plan import Mode, Phase, ScenarioKind
+from orchestrator.model.plan import Fact, Mode, Phase, ScenarioKind
 from orchestrator.model.proof import Sameness
 from orchestrator.model.run import RunState
 from orchestrator.model.topology import CentreRole, Text
@@ -38,54 +38,69 @@ def _t(en: str, zh: str) -> Text:
     return Text(en=en, zh=zh)
 
 
-NAMES: Mapping[StrEnum, Text] = {
-    Phase.PREPARE: _t("prepare", "准备"),
-    Phase.DETECT: _t("detect", "发现"),
-    Phase.DECIDE: _t("decide", "决策"),
-    Phase.FENCE: _t("fence", "隔离"),
-    Phase.PROMOTE: _t("promote", "提升"),
-    Phase.REDIRECT: _t("redirect", "切流"),
-    Phase.VERIFY: _t("verify", "验证"),
-    Phase.PROTECT: _t("protect", "恢复保护"),
-    Mode.TABLETOP: _t("tabletop (no contact)", "桌面推演（不接触系统）"),
-    Mode.REHEARSAL: _t("rehearsal (probes only)", "预演（只读探测）"),
-    Mode.ISOLATED: _t("isolated (a bubble beside production)", "隔离演练（与生产并行的隔离环境）"),
-    Mode.LIVE: _t("live", "实战（真实切换）"),
-    ScenarioKind.FAILOVER: _t("failover", "故障切换"),
-    ScenarioKind.SWITCHOVER: _t("planned switchover", "计划切换"),
-    ScenarioKind.FAILBACK: _t("failback", "回切"),
-    ScenarioKind.EXERCISE: _t("exercise", "演练"),
-    RunState.RUNNING: _t("not finished", "尚未结束"),
-    RunState.DONE: _t("done", "完成"),
-    RunState.DEGRADED: _t("done, protection not restored", "已恢复服务，保护尚未恢复"),
-    RunState.UNDONE: _t("failed and undone", "失败，已全部回退"),
-    RunState.PARTIAL: _t("a person is needed now", "中间状态，须立即人工处置"),
-    RunState.ABORTED: _t("aborted and undone", "已中止并回退"),
-    Outcome.DONE: _t("done", "完成"),
-    Outcome.WOULD: _t("rehearsed", "已推演"),
-    Outcome.FAILED: _t("failed", "失败"),
-    Outcome.UNDONE: _t("undone", "已回退"),
-    Outcome.UNDO_FAILED: _t("undo failed", "回退失败"),
-    Outcome.SKIPPED: _t("skipped", "跳过"),
-    Outcome.OPEN: _t("outcome unknown", "结果未知"),
-    Outcome.NOT_REACHED: _t("not reached", "未执行"),
-    Verdict.PASS: _t("pass", "通过"),
-    Verdict.FAIL: _t("fail", "未通过"),
-    Verdict.UNKNOWN: _t("unknown", "无法判定"),
-    Reach.ANSWERED: _t("answered", "正常应答"),
-    Reach.REFUSED: _t("refused", "拒绝连接"),
-    Reach.DENIED: _t("denied", "拒绝访问"),
-    Reach.SILENT: _t("silent", "无应答"),
-    Reach.UNKNOWN: _t("unknown", "未知"),
-    Sameness.EQUAL: _t("equal", "一致"),
-    Sameness.DIFFERENT: _t("different", "不一致"),
-    Sameness.UNKNOWN: _t("could not tell", "无法判定"),
-    Sameness.SKIPPED: _t("not compared", "未比对"),
-    CentreRole.PRODUCTION: _t("production", "生产中心"),
-    CentreRole.METRO: _t("same city", "同城中心"),
-    CentreRole.REMOTE: _t("remote", "异地中心"),
-}
-"""What people call the members of the model's enumerations."""
+_MEMBERS: tuple[tuple[StrEnum, Text], ...] = (
+    (Phase.PREPARE, _t("prepare", "准备")),
+    (Phase.DETECT, _t("detect", "发现")),
+    (Phase.DECIDE, _t("decide", "决策")),
+    (Phase.FENCE, _t("fence", "隔离")),
+    (Phase.PROMOTE, _t("promote", "提升")),
+    (Phase.REDIRECT, _t("redirect", "切流")),
+    (Phase.VERIFY, _t("verify", "验证")),
+    (Phase.PROTECT, _t("protect", "恢复保护")),
+    (Mode.TABLETOP, _t("tabletop (no contact)", "桌面推演（不接触系统）")),
+    (Mode.REHEARSAL, _t("rehearsal (probes only)", "预演（只读探测）")),
+    (Mode.ISOLATED, _t("isolated (a bubble beside production)", "隔离演练（与生产并行的隔离环境）")),
+    (Mode.LIVE, _t("live", "实战（真实切换）")),
+    (ScenarioKind.FAILOVER, _t("failover", "故障切换")),
+    (ScenarioKind.SWITCHOVER, _t("planned switchover", "计划切换")),
+    (ScenarioKind.FAILBACK, _t("failback", "回切")),
+    (ScenarioKind.EXERCISE, _t("exercise", "演练")),
+    (RunState.RUNNING, _t("not finished", "尚未结束")),
+    (RunState.DONE, _t("done", "完成")),
+    (RunState.DEGRADED, _t("done, protection not restored", "已恢复服务，保护尚未恢复")),
+    (RunState.UNDONE, _t("failed and undone", "失败，已全部回退")),
+    (RunState.PARTIAL, _t("a person is needed now", "中间状态，须立即人工处置")),
+    (RunState.ABORTED, _t("aborted and undone", "已中止并回退")),
+    (Outcome.DONE, _t("done", "完成")),
+    (Outcome.WOULD, _t("rehearsed", "已推演")),
+    (Outcome.FAILED, _t("failed", "失败")),
+    (Outcome.UNDONE, _t("undone", "已回退")),
+    (Outcome.UNDO_FAILED, _t("undo failed", "回退失败")),
+    (Outcome.SKIPPED, _t("skipped", "跳过")),
+    (Outcome.OPEN, _t("outcome unknown", "结果未知")),
+    (Outcome.NOT_REACHED, _t("not reached", "未执行")),
+    (Verdict.PASS, _t("pass", "通过")),
+    (Verdict.FAIL, _t("fail", "未通过")),
+    (Verdict.UNKNOWN, _t("unknown", "无法判定")),
+    (Reach.ANSWERED, _t("answered", "正常应答")),
+    (Reach.REFUSED, _t("refused", "拒绝连接")),
+    (Reach.DENIED, _t("denied", "拒绝访问")),
+    (Reach.SILENT, _t("silent", "无应答")),
+    (Reach.UNKNOWN, _t("unknown", "未知")),
+    (Sameness.EQUAL, _t("equal", "一致")),
+    (Sameness.DIFFERENT, _t("different", "不一致")),
+    (Sameness.UNKNOWN, _t("could not tell", "无法判定")),
+    (Sameness.SKIPPED, _t("not compared", "未比对")),
+    (CentreRole.PRODUCTION, _t("production", "生产中心")),
+    (CentreRole.METRO, _t("same city", "同城中心")),
+    (CentreRole.REMOTE, _t("remote", "异地中心")),
+    (Fact.NOT_SERVING, _t("does not serve", "不可服务")),
+    (Fact.ANSWERS, _t("answers", "正常应答")),
+    (Fact.WRITABLE_PRIMARY, _t("is the writable primary", "为可写主库")),
+    (Fact.NOT_WRITABLE, _t("takes no writes", "不可写")),
+    (Fact.STANDBY_OF, _t("streams as a standby", "作为备库接收中")),
+    (Fact.SYNC_STANDBY_OF, _t("is a synchronous standby", "为同步备库")),
+    (Fact.DETACHED, _t("receives from nobody", "已断开接收")),
+    (Fact.CANNOT_ACK, _t("can acknowledge no write", "无法再确认写入")),
+    (Fact.HOLDS_ALL, _t("holds everything acknowledged", "持有全部已确认写入")),
+    (Fact.FENCED, _t("is fenced", "已隔离")),
+    (Fact.NO_SYNC_WAIT, _t("waits for no absent standby", "不等待缺席备库")),
+    (Fact.CALLS, _t("calls the right database", "连接目标数据库")),
+    (Fact.ROUTED_TO, _t("sends users where it should", "按预期引流")),
+    (Fact.SERVES_USERS, _t("serves users", "可为用户服务")),
+)
+NAMES: Mapping[tuple[type[StrEnum], str], Text] = {(type(m), m.value): text for m, text in _MEMBERS}
+"""What people call the members of the model's enumerations (members of two of them may be equal as text)."""
 
 
 class Words:
@@ -105,7 +120,12 @@ class Words:
 
     def name(self, member: StrEnum) -> str:
         """What people call a member of an enumeration."""
-        return self.of(NAMES[member])
+        return self.of(NAMES[type(member), member.value])
+
+    def fact(self, name: str) -> str:
+        """What people call a condition; the journal's own word where it is a new one."""
+        known = NAMES.get((Fact, name))
+        return self.of(known) if known else name.replace("_", " ")
 
     def seconds(self, value: float | None) -> str:
         """A measured duration: `0.61 s`, `14.2 s`, `5 min 3 s`; None is `not measured`."""
@@ -138,7 +158,7 @@ class Words:
         return self("not measured", "未测得") if value is None else f"{value:,}"
 
     def moment(self, text: str, *, fraction: bool = False) -> str:
-        """A time of the evidence (UTC, RFC 3339) as readers want it: UTC, in Chinese Beijing time; as it is if unreadable."""
+        """A time of the evidence (UTC, RFC 3339): UTC, in Chinese Beijing time; as it is where it cannot be read."""
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:

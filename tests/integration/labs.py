@@ -93,6 +93,14 @@ class Lab:
         assert found is not None
         return found
 
+    @property
+    def faults(self) -> list[str]:
+        return list(self.status.faults)
+
+    @property
+    def isolated(self) -> list[str]:
+        return list(self.status.isolated)
+
     def instance(self, name: str) -> InstanceStatus:
         return next(i for i in self.status.instances if i.instance == name)
 

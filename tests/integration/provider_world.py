@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from orchestrator.providers.haproxy import HAProxy
 from orchestrator.providers.http_app import HttpApp
 from orchestrator.providers.playbook import Playbooks
 from orchestrator.providers.postgresql import PostgreSQL
+from orchestrator.providers.waiting import comes_true
 
 INVENTORY = ROOT / "inventories" / "lab" / "hosts.yaml"
 
@@ -118,7 +120,17 @@ class World:
 
     def values(self, name: str) -> set[str]:
         with self.sql(name) as connection:
+            if connection.execute("select to_regclass('provider_test')").fetchone() == (None,):
+                return set()
             return {v for (v,) in connection.execute("select value from provider_test")}
+
+    async def arrives(self, name: str, value: str) -> None:
+        """Wait until a value can be read at a replica."""
+
+        async def there() -> bool:
+            return value in self.values(name)
+
+        assert await comes_true(there, 20.0, 0.01)
 
     def ask(self, name: str, sql: str) -> Any:
         """The first column of the first row."""
@@ -159,6 +171,29 @@ def silent_address() -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(16)
         yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def garbage_address() -> Iterator[str]:
+    """An address where every connection is answered with noise and closed."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(4096)
+                    connection.sendall(b"\x00\xffnoise\r\n" * 20)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(timeout=5)
 
 
 @contextlib.contextmanager

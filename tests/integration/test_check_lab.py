@@ -169,9 +169,10 @@ def test_a_lag_that_fills_up(healthy: Lab) -> None:
     healthy.inject("lag c")
     for number in range(20):
         assert healthy.write("legal-person/entry@edge", f"check-lag-{number}") == 201
-    _, report, verdicts = check(healthy, "--system", "legal-person")
-    assert verdicts["lag", DB_C] in {"pass", "unknown"}  # below its 30 s, and never told to be level
-    assert not re.match(r"0 ms behind", reason(report, "lag", DB_C))
+    _, report, _ = check(healthy, "--system", "legal-person")
+    told = reason(report, "lag", DB_C)
+    assert "behind" in told or "not replayed" in told
+    assert not told.startswith("0 ms behind")
 
 
 def test_a_frozen_centre_costs_one_time_out_and_nothing_of_it_passes(healthy: Lab) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -55,13 +56,13 @@ def test_a_killed_centre_is_dead_and_heals_as_it_was(fresh_lab: Lab) -> None:
     for instance in (PRIMARY, "sharing/db@a", "open-data/db@a"):
         with pytest.raises(psycopg.OperationalError, match="refused"):
             fresh_lab.one(instance, "SELECT 1")
-    assert fresh_lab.status.faults == ("kill-centre a",)
+    assert fresh_lab.faults == ["kill-centre a"]
     assert fresh_lab.one(SYNC, "SELECT pg_is_in_recovery()") is True
     assert fresh_lab.write(ENTRY, "dark") in (503, 504)
     fresh_lab.heal()
     healthy(fresh_lab)
     assert fresh_lab.one(PRIMARY, "SELECT pg_is_in_recovery()") is False
-    assert fresh_lab.status.faults == ()
+    assert fresh_lab.faults == []
 
 
 def test_a_frozen_centre_is_silent_and_still_claims_to_be_primary_when_thawed(fresh_lab: Lab) -> None:
@@ -70,7 +71,7 @@ def test_a_frozen_centre_is_silent_and_still_claims_to_be_primary_when_thawed(fr
     with pytest.raises(psycopg.OperationalError, match="timeout"):
         fresh_lab.one(PRIMARY, "SELECT 1")
     wait_for(lambda: fresh_lab.one(SYNC, RECEIVING) == 0, "the standby gives the frozen primary up")
-    assert "freeze-centre a" in fresh_lab.status.faults
+    assert "freeze-centre a" in fresh_lab.faults
     fresh_lab.inject("thaw-centre a")
     assert fresh_lab.one(PRIMARY, "SELECT pg_is_in_recovery()") is False
     healthy(fresh_lab)
@@ -116,15 +117,12 @@ def test_a_link_cut_one_way_lets_the_other_way_through(fresh_lab: Lab) -> None:
     fresh_lab.inject("cut-link a>b")
     ways = {(w.source, w.target): w.cut for w in fresh_lab.status.ways}
     assert [way for way, cut in ways.items() if cut] == [("a", "b")]
-    sent = fresh_lab.one(PRIMARY, "SELECT sent_lsn FROM pg_stat_replication")
-    heard = fresh_lab.one(PRIMARY, "SELECT reply_time FROM pg_stat_replication")
-    wait_for(
-        lambda: fresh_lab.sql(PRIMARY, "SELECT 1 FROM pg_stat_replication WHERE reply_time > %s", (heard,)),
-        "the standby is still heard", 2.5,
-    )  # fmt: skip
+    sent, heard = fresh_lab.sql(PRIMARY, "SELECT sent_lsn, reply_time FROM pg_stat_replication")[0]
+    later = fresh_lab.sql(PRIMARY, "SELECT pg_sleep(1.5), reply_time > %s FROM pg_stat_replication", (heard,))
+    assert later == [("", True)]
     assert fresh_lab.write("legal-person/app@a", "one-way") == 504
     assert fresh_lab.one(SYNC, "SELECT pg_last_wal_receive_lsn() <= %s::pg_lsn", sent) is True
-    assert fresh_lab.status.faults == ("cut-link a>b",)
+    assert fresh_lab.faults == ["cut-link a>b"]
     fresh_lab.heal()
     healthy(fresh_lab)
 
@@ -135,10 +133,10 @@ def test_a_slow_link_shows_in_the_lag_that_the_database_measures(fresh_lab: Lab)
     wait_for(lambda: fresh_lab.write(ENTRY, "slow") == 201, "a write")
     wait_for(lambda: fresh_lab.one(FAR, "SELECT count(*) FROM drctl_canary WHERE id = 'slow'") == 1, "it arrives")
     assert time.monotonic() - began >= 0.3
-    assert fresh_lab.status.faults == ("slow-link b-c 300ms",)
+    assert fresh_lab.faults == ["slow-link b-c 300ms"]
     fresh_lab.heal()
     healthy(fresh_lab)
-    assert fresh_lab.status.faults == ()
+    assert fresh_lab.faults == []
 
 
 def test_lag_fills_up_while_replay_is_paused(fresh_lab: Lab) -> None:
@@ -149,14 +147,14 @@ def test_lag_fills_up_while_replay_is_paused(fresh_lab: Lab) -> None:
     behind = "SELECT pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn()"
     wait_for(lambda: fresh_lab.one(FAR, behind) > 0, "received and not replayed")
     assert counted(fresh_lab, FAR) == shown
-    assert fresh_lab.status.faults == ("lag c",)
+    assert fresh_lab.faults == ["lag c"]
     fresh_lab.heal()
     wait_for(lambda: counted(fresh_lab, FAR) == shown + 5, "replayed")
 
 
 def test_a_stopped_service_leaves_the_others_and_comes_back(fresh_lab: Lab) -> None:
     fresh_lab.inject("stop-service legal-person/db@b; stop-service sharing/app@a")
-    assert fresh_lab.status.faults == ("stop-service sharing/app@a", "stop-service legal-person/db@b")
+    assert fresh_lab.faults == ["stop-service sharing/app@a", "stop-service legal-person/db@b"]
     with pytest.raises(psycopg.OperationalError, match="refused"):
         fresh_lab.one(SYNC, "SELECT 1")
     assert fresh_lab.write("legal-person/app@a", "alone") == 504
@@ -182,15 +180,15 @@ def test_an_isolated_instance_is_out_of_the_other_centres_reach_until_restored(f
     params = fresh_lab.endpoints["sharing/db@a"].params
     subprocess.run(shlex.split(params["fence_route_command"]), check=True, timeout=20)
     try:
-        assert fresh_lab.status.isolated == ("sharing/db@a",)
+        assert fresh_lab.isolated == ["sharing/db@a"]
         with pytest.raises(psycopg.OperationalError, match="timeout"):
             psycopg.connect(dsn(fresh_lab, "sharing/db@a", "c") + " connect_timeout=2")
         assert fresh_lab.sql(PRIMARY, "SELECT 1", viewer="c") == [(1,)]
         fresh_lab.heal()
-        assert fresh_lab.status.isolated == ("sharing/db@a",)
+        assert fresh_lab.isolated == ["sharing/db@a"]
     finally:
         subprocess.run(shlex.split(params["unfence_route_command"]), check=True, timeout=20)
-    assert fresh_lab.status.isolated == ()
+    assert fresh_lab.isolated == []
     assert fresh_lab.sql("sharing/db@a", "SELECT 1", viewer="c") == [(1,)]
 
 
@@ -278,6 +276,6 @@ def test_faults_are_understood() -> None:
     assert slow.delay_ms == 1500
 
 
-def test_no_fault_without_a_lab(tmp_path: object) -> None:
+def test_no_fault_without_a_lab(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no lab is up"):
-        faults.inject(control.Path(str(tmp_path)), "kill-centre a")
+        faults.inject(tmp_path, "kill-centre a")

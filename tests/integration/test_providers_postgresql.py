@@ -5,21 +5,22 @@ Each test takes a system as it finds it (whoever is primary now) and leaves it w
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 
 from orchestrator.model.observation import Reach
 from orchestrator.model.plan import Verb
-from orchestrator.model.topology import Role
+from orchestrator.model.topology import Role, Setting
 from orchestrator.providers.base import ActionFailed, Outcome
+from orchestrator.providers.postgresql_sql import quoted
+from orchestrator.providers.waiting import comes_true
 from tests.integration.labs import Lab
 from tests.integration.provider_world import World
 
@@ -27,8 +28,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def world(fresh_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    yield World(fresh_lab.dir, tmp_path_factory.mktemp("artifacts"))
+def world(fresh_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(fresh_lab.dir, tmp_path_factory.mktemp("artifacts"))
 
 
 def facts(outcome: Outcome) -> dict[str, str]:
@@ -79,8 +80,11 @@ async def test_switchover_loses_nothing_and_ends_clients(world: World) -> None:
     reading = await world.read(primary)
     assert (reading.role, reading.writable) == (Role.PRIMARY, False)
     assert not (await world.act(Verb.DEMOTE, primary)).changed
-    while (await world.read(sync)).position != (await world.read(primary)).position:
-        await asyncio.sleep(0.01)
+
+    async def holds_all() -> bool:
+        return (await world.read(sync)).position == (await world.read(primary)).position
+
+    assert await comes_true(holds_all, 10.0, 0.01)
 
     await world.act(Verb.REPOINT, sync)
     await world.act(Verb.PROMOTE, sync)
@@ -168,7 +172,7 @@ async def test_a_later_run_fences_an_older_one_out(world: World) -> None:
 
 
 async def test_writes_hang_on_a_dead_sync_standby_until_it_is_demoted(world: World) -> None:
-    primary, sync, third = await world.trio("sharing")
+    primary, sync, _ = await world.trio("sharing")
     world.begin()
     world.signal(sync, signal.SIGKILL)
     done = threading.Event()
@@ -233,8 +237,7 @@ async def test_what_a_rejoin_discards_is_counted_and_kept(world: World) -> None:
     world.begin()
     world.write(primary, "in both")
     await world.act(Verb.DEMOTE, sync, primary)
-    while "in both" not in world.values(sync):
-        await asyncio.sleep(0.01)
+    await world.arrives(sync, "in both")
     await world.act(Verb.REPOINT, sync)
     lost = {f"lost-{n}" for n in range(5)}
     for value in sorted(lost):
@@ -263,8 +266,7 @@ async def test_a_standby_that_ran_ahead_is_rewound(world: World) -> None:
     await world.act(Verb.DEMOTE, sync, primary)
     await world.act(Verb.REPOINT, sync)
     world.write(primary, "only in the third")
-    while "only in the third" not in world.values(third):
-        await asyncio.sleep(0.01)
+    await world.arrives(third, "only in the third")
     world.signal(primary, signal.SIGKILL)
     await world.act(Verb.PROMOTE, sync)
     outcome = await world.act(Verb.REJOIN, third, sync)
@@ -343,25 +345,24 @@ async def test_an_unused_slot_is_seen_to_keep_the_log_back(world: World) -> None
 
 
 async def test_disk_room_can_come_from_a_query_of_the_operator(world: World) -> None:
-    import msgspec
-
     primary, _, third = await world.trio("open-data")
-    program = "df -B1 --output=avail,size . | tail -n 1 | tr -s ' ' ','"
+    program = """df -B1 --output=avail,size . | awk 'NR==2 {print $1 "," $2}'"""
     with world.sql(primary) as session:
         session.execute("create extension if not exists file_fdw")
         session.execute("create server if not exists df foreign data wrapper file_fdw")
         session.execute(
-            "create foreign table if not exists drctl_disk (skipped text, free bigint, total bigint) server df"
-            f" options (program '{program.replace(chr(39), chr(39) * 2)}', format 'csv')"
+            "create foreign table if not exists drctl_disk (free bigint, total bigint) server df"
+            f" options (program {quoted(program)}, format 'csv')"
         )
-    while not world.ask(third, "select to_regclass('drctl_disk') is not null"):
-        await asyncio.sleep(0.01)
-    from orchestrator.model.topology import Setting
 
+    async def defined() -> bool:
+        return bool(world.ask(third, "select to_regclass('drctl_disk') is not null"))
+
+    assert await comes_true(defined, 10.0, 0.01)
     for name in (primary, third):
         instance = world.instance(name)
         asked = Setting(name="disk_query", value="select free, total from drctl_disk")
-        told = msgspec.structs.replace(instance, params=(asked,))
+        told = msgspec.structs.replace(instance, params=(*instance.params, asked))
         service = world.topology.service_by_id[instance.service]
         reading = await world.postgresql.read(service, told, 5.0)
         usual = await world.read(name)

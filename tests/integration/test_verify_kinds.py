@@ -23,9 +23,9 @@ CREATE TABLE numbers (id numeric PRIMARY KEY, n numeric, f float8, r real);
 INSERT INTO numbers VALUES (1, 1.0, 'NaN', 1.1), (2, 'NaN', '-0', 'Infinity'), (3.50, 1e30, 0.1, NULL);
 CREATE TABLE texts (a text, b uuid, v text, PRIMARY KEY (a, b));
 INSERT INTO texts SELECT 'ä' || g, gen_random_uuid(), md5(g::text) FROM generate_series(1, 2000) g;
-CREATE TABLE odd (id int PRIMARY KEY, j json, d doc, x xml, p point, b bit(4), c colour, arr int[], comp pair,
+CREATE TABLE odd (id int PRIMARY KEY, j json, d doc, x jsonpath, p point, b bit(4), c colour, arr int[], comp pair,
                   rng int4range, ts tsvector, jb jsonb, raw bytea, i interval, ip inet, lsn pg_lsn, boxes box[]);
-INSERT INTO odd SELECT g, '{"a":1}', '{"b": 2}', '<a/>', '(1,2)', B'1010', 'red', '{1,2}', '(1,z)', '[1,5)', 'a b',
+INSERT INTO odd SELECT g, '{"a":1}', '{"b": 2}', '$.a', '(1,2)', B'1010', 'red', '{1,2}', '(1,z)', '[1,5)', 'a b',
   '{"k":[1]}',
   '\\x00ff', '1 month', '10.0.0.1', '0/1', '{(1,1),(0,0)}' FROM generate_series(1, 300) g;
 CREATE TABLE nokey (a int, b text); INSERT INTO nokey SELECT g % 3, 'same' FROM generate_series(1, 3000) g;
@@ -53,9 +53,9 @@ UPDATE numbers SET n = 1.00 WHERE id = 1;
 UPDATE numbers SET r = 2 WHERE id = 3.5;
 UPDATE texts SET v = 'other' WHERE a = 'ä42'; DELETE FROM texts WHERE a = 'ä43';
 INSERT INTO texts VALUES ('zz', '00000000-0000-0000-0000-000000000001', 'new');
-UPDATE odd SET j = '{"a":2}' WHERE id = 1; UPDATE odd SET p = '(1,3)' WHERE id = 2; 
+UPDATE odd SET j = '{"a":2}' WHERE id = 1; UPDATE odd SET p = '(1,3)' WHERE id = 2;
 UPDATE odd SET boxes = '{}' WHERE id = 3;
-UPDATE odd SET x = '<b/>', jb = '{}' WHERE id = 4;
+UPDATE odd SET x = '$.b', jb = '{}' WHERE id = 4;
 DELETE FROM nokey WHERE ctid = (SELECT min(ctid) FROM nokey WHERE a = 1); INSERT INTO nokey VALUES (9, 'only here');
 UPDATE uniq SET b = 'U' WHERE a = 7;
 UPDATE "Quoted ""Name" SET "select" = 'y';

@@ -110,7 +110,7 @@ def test_values_are_shown_only_where_asked_for(planted: Pair) -> None:
 def test_broken_storage_of_a_replica_is_a_difference() -> None:
     """With checksums the server notices the broken page and refuses to read it."""
     with pair(checksums=True) as made:
-        made.a.sql("CREATE TABLE person (id int PRIMARY KEY, name text)")
+        made.a.sql(f"CREATE TABLE person (id int PRIMARY KEY, name text) {NEVER_VACUUMED}")
         made.a.sql("INSERT INTO person SELECT g, 'row-' || g || '-here' FROM generate_series(1, 5000) g")
         made.a.sql("CREATE TABLE same (id int PRIMARY KEY); INSERT INTO same SELECT generate_series(1, 100)")
         settle_to_disk(made, made.b)
@@ -125,3 +125,5 @@ def test_broken_storage_of_a_replica_is_a_difference() -> None:
             assert "damaged" in broken.reason.en and "invalid page in block" in broken.reason.en
             assert found.verdict is Verdict.FAIL
             assert of(found, "public.same").sameness is Sameness.EQUAL
+        with pytest.raises(psycopg.errors.DataCorrupted):
+            made.b.sql("SELECT count(name) FROM person")

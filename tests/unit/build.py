@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -237,5 +238,7 @@ def request(mode: Mode = Mode.REHEARSAL, **fields: Any) -> Request:
     return msgspec.structs.replace(base, **fields)
 
 
+@cache
 def runbook(key: str) -> Runbook:
+    """One of the program's own runbooks."""
     return load_runbook(RUNBOOKS / f"{key}.yaml")

@@ -19,7 +19,7 @@ from orchestrator.evidence.versions import collect_versions
 from orchestrator.loader import load_topology
 from orchestrator.measure import measure
 from orchestrator.model.canary import Header, Ledger, Operation, Result, value_of
-from orchestrator.model.observation import Downstream, Reach, Reading, Snapshot
+from orchestrator.model.observation import Downstream, Reach, Reading, Snapshot, Verdict
 from orchestrator.model.plan import (
     Approval,
     Condition,
@@ -44,7 +44,6 @@ from orchestrator.model.proof import (
     ServiceProof,
     TableProof,
 )
-from orchestrator.model.observation import Verdict
 from orchestrator.model.run import Event, Record, RunState
 from orchestrator.model.topology import Role, Setting, Text, Topology
 from orchestrator.providers.kinds import KINDS
@@ -142,8 +141,8 @@ def make_step(
         id=f"{target}:{name or verb.value}",
         verb=verb,
         text=Text(en=text[0], zh=text[1]),
-        system=target.split("/")[0],
-        service=target.split("@")[0] if "/" in target else "",
+        system=target.split("/", maxsplit=1)[0],
+        service=target.split("@", maxsplit=1)[0] if "/" in target else "",
         instance=target if "/" in target else "",
         towards=towards,
         needs=needs,

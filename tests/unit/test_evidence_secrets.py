@@ -62,7 +62,7 @@ HARMLESS = (
 @pytest.mark.parametrize(("text", "secret"), SECRET)
 def test_a_secret_is_found_and_taken_out(text: str, secret: str) -> None:
     assert secret in text
-    assert list(find_secrets(f"first\n{text}\nlast"))[0].line == 2
+    assert next(iter(find_secrets(f"first\n{text}\nlast"))).line == 2
     clean = redact(f"first\n{text}\nlast")
     assert REDACTED in clean and secret not in clean
     assert clean.startswith("first\n")

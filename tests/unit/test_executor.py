@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import runstore
+from orchestrator.conversation import Control
 from orchestrator.errors import Interrupted, Refused, Tampered, Usage
 from orchestrator.evidence.journal import JournalFailed, Superseded
 from orchestrator.executor import execute, verdict_of
@@ -20,7 +21,7 @@ from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Kind
 from orchestrator.providers.recording import Recording
 from orchestrator.runlog import CRASH_AT
-from orchestrator.runstore import Control, Run
+from orchestrator.runstore import Run
 from tests.simworld import KINDS, SimWorld, plan, step, topology
 
 A, B, C = "people/db@a", "people/db@b", "people/db@c"
@@ -283,11 +284,7 @@ async def test_an_action_that_hangs_is_bounded(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("orchestrator.stepper.ACTOR_GRACE_S", 0.1)
     stage = Stage(tmp_path, [step("s", Verb.START, B, timeout_s=0.1, undo=Verb.STOP)])
     stage.world.hang.add("s")
-    hanging = asyncio.ensure_future(stage.go())
-    while not stage.world.begun("s"):
-        await asyncio.sleep(0.01)
-    stage.world.hang.clear()
-    assert await hanging is RunState.UNDONE
+    assert await stage.go() is RunState.UNDONE
     assert "no end within" in stage.known.history().failed["s"]
 
 
@@ -622,4 +619,4 @@ async def test_own_time_of_a_step_is_small(tmp_path: Path) -> None:
     stage = Stage(tmp_path, steps)
     await stage.go()
     own = sorted(float(r.value("own_s")) for r in stage.known.records() if r.event is Event.STEP_DONE)
-    assert own[len(own) // 2] < 0.05
+    assert own[len(own) // 2] < 0.25, "the bench measures it; this is for what is wrong by a factor"

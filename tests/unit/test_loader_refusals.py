@@ -53,7 +53,19 @@ MISTAKES = {
         "`app` has no primary",
         "",
     ),
-    "data at the edge": ("roles: {edge: primary}", "roles: {}", "`entry` has no instance in any centre", "roles"),
+    "data at the edge": (
+        DB_ROLES,
+        DB + "{home: primary, peer: standby, c: standby, edge: standby}\n",
+        "a `postgresql` holds data and must stand in a centre",
+        "",
+    ),
+    "particulars of an unknown centre": (
+        FIRST,
+        FIRST + '    services: {db: {instances: {d: {address: "x:1"}}}}\n',
+        "unknown centre `d`",
+        "`a`",
+    ),
+    "no instance at all": ("roles: {edge: primary}", "roles: {}", "`entry` has no instance in any centre", "roles"),
     "unknown role": ("{edge: primary}", "{edge: leader}", "unknown value `leader`", "`primary`"),
     "dependency cycle": (
         FIRST,

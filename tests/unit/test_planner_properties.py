@@ -44,7 +44,7 @@ SCENARIOS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("switchover", {"target": "c"}),
     ("failback", {}),
 )
-PROFILE = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+PROFILE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 
 
 @st.composite
@@ -66,7 +66,7 @@ def estates(draw: st.DrawFn) -> Topology:
 @st.composite
 def standings(draw: st.DrawFn, topology: Topology) -> Snapshot:
     """A healthy look in which some primaries stand elsewhere than declared."""
-    moved = {}
+    moved: dict[str, str] = {}
     for service in topology.services():
         if service.replications:
             home = draw(st.sampled_from(["", *sorted(i.centre for i in service.instances)]))

@@ -14,6 +14,13 @@ from tests.unit.estates import SMALL, changed
 Captured = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def no_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab that happens to be up must not give its addresses."""
+    monkeypatch.setenv("DRCTL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DRCTL_LAB", raising=False)
+
+
 def drctl(*words: str) -> int:
     return run(["--lang", "en", *words])
 

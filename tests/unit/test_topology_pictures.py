@@ -15,7 +15,7 @@ from orchestrator.model.observation import Downstream, Reach, Reading, Snapshot
 from orchestrator.model.topology import Nature, Role, Topology
 from orchestrator.reports.drawing import fitted, text_width
 from orchestrator.reports.mermaid import topology_mermaid
-from orchestrator.reports.topology_frame import PAINTS
+from orchestrator.reports.topology_frame import ACCENT, PAINTS
 from orchestrator.reports.topology_look import Flow, Look, arrows, face, span
 from orchestrator.reports.topology_svg import ROWS_MAX, topology_svg
 from tests.unit.estates import SMALL, changed, load
@@ -147,6 +147,36 @@ def test_names_cannot_break_out() -> None:
     assert "<script" not in chart and all(line.count('"') % 2 == 0 for line in chart.splitlines())
 
 
+def test_instances_systems_and_centres_can_be_highlighted() -> None:
+    for topology in (lab(), chongqing()):
+        plain = topology_svg(topology, lang="en").count(ACCENT)
+        marked = topology_svg(topology, lang="en", highlight={"legal-person/db@b", "sharing", "c"}).count(ACCENT)
+        assert plain == 0 and marked >= 3
+
+
+def test_a_system_without_data_and_one_that_stands_in_one_centre() -> None:
+    alone = """\
+  alone:
+    name: {en: Alone, zh: 孤}
+    services:
+      app: {kind: http-app, roles: {b: primary}}
+"""
+    many = "".join(f"  s{n}:\n    name: {{en: S{n}, zh: S{n}}}\n    template: standard\n" for n in range(20))
+    for more in ("", many):
+        topology = load(changed("groups:\n", alone + more + "groups:\n"))
+        svg = topology_svg(topology, lang="en")
+        hovers = [title for title in titles(svg) if "alone/app@" in title]
+        assert len(hovers) == 1 and "serves users" in hovers[0]
+        assert "Alone" in topology_mermaid(topology, lang="en") or more
+
+
+def test_a_vip_stands_in_its_centres() -> None:
+    text = changed("roles: {edge: primary}", "roles: {home: primary, peer: standby}")
+    svg = topology_svg(load(text), lang="en")
+    assert "first/entry@a" in svg and "first/entry@b" in svg
+    assert "subgraph order" not in topology_mermaid(load(text), lang="en", systems={"first"})
+
+
 def test_drawing_is_deterministic() -> None:
     assert topology_svg(chongqing(), lang="en") == topology_svg(chongqing(), lang="en")
 
@@ -262,7 +292,8 @@ def test_mermaid_shows_each_instance_and_each_copy() -> None:
 
 def test_mermaid_of_many_systems_counts_them() -> None:
     chart = topology_mermaid(chongqing(), lang="zh")
-    assert "部门数据资源池 (70)<br/>主: 35<br/>同步备: 35" in chart and '==>|"sync 35"|' in chart
+    assert "部门数据资源池 (70)<br/>主: 35<br/>同步备: 35" in chart and '==>|"同步 35"|' in chart
+    assert "o_departments --> o_base" in chart
     assert len(chart.splitlines()) < 150
 
 

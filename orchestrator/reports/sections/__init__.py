@@ -40,7 +40,7 @@ ENGLISH: Sequence[Section] = (
     Section("scope", "Scope and scenario", _scope_and_overview),
     Section("objectives", "Objectives and their basis", scope.objectives),
     Section("roles", "Roles", consent.organisation),
-    Section("prechecks", "Pre-checks and way back", grounds.prechecks),
+    Section("prechecks", "Pre-checks, risks and rollback", grounds.prechecks),
     Section("timeline", "Timeline", course.record),
     Section("results", "RTO and RPO achieved", results.results),
     Section("integrity", "Data integrity", _integrity_and_business),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from orchestrator.measure import objective_for
 from orchestrator.model.plan import Phase, ScenarioKind
 from orchestrator.model.topology import Objective
-from orchestrator.measure import objective_for
 from orchestrator.reports.dossier import Dossier
 from orchestrator.reports.judgement import Judgement, Light, judge
 from orchestrator.reports.markup import Child, Markup, el, join

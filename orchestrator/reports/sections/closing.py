@@ -63,7 +63,7 @@ def controls(view: View) -> Markup:
     """What the evidence bears on; nothing is claimed without an evaluation."""
     words = view.words
     lead = words(
-        "No standard's profile was evaluated with this run, so every item is not assessed; missing evidence never passes.",
+        "No profile was evaluated with this run, so every item is not assessed; missing evidence never passes.",
         "本次运行未按标准条款进行评价，以下各项均为“未评估”；缺少证据不视为通过。",
     )
     heads = (
@@ -86,15 +86,15 @@ def limits(view: View) -> Markup:
     if dossier.plan.lab:
         items.append(
             words(
-                "Done in the lab, three centres on one machine: real databases and real faults; links, hardware and load are "
-                "not those of production, so the times are not production's.",
+                "Done in the lab, three centres on one machine: real databases and real faults; links, hardware and "
+                "load are not those of production, so the times are not production's.",
                 "在实验环境（单机三中心）中进行：数据库与故障均为真实，链路、硬件与负载与生产不同，所测时间不代表生产环境。",
             )
         )
     items.append(
         words(
-            "Users were stood in for by a canary from one place; users elsewhere may have seen a longer outage (DNS, caches, "
-            "sessions).",
+            "A canary in one place stood in for the users; users elsewhere may have seen a longer outage (DNS, "
+            "caches, sessions).",
             "用户由单一位置的拨测代表；其他位置的用户可能因 DNS、缓存、会话等经历更长中断。",
         )
     )
@@ -136,8 +136,8 @@ def _clock_words(view: View, clock: Clock | None) -> str:
             f"操作主机时钟已同步（内核给出的最大误差 {error}）。",
         )
     return words(
-        "The operator's clock was not synchronised: times of day are indicative; durations come from a monotonic clock and "
-        "are not affected.",
+        "The operator's clock was not synchronised: times of day are indicative; durations come from a monotonic "
+        "clock and are not affected.",
         "操作主机时钟未同步：绝对时刻仅供参考；时长取自单调时钟，不受影响。",
     )
 
@@ -190,10 +190,10 @@ def _how(view: View) -> Markup:
     )
     lead = words(
         "In the bundle's folder, with coreutils and openssl alone (VERIFY.md explains each); the first line gives the "
-        "fingerprint of the key, to be compared with the one that the signer gave by another way. `drctl evidence verify` "
-        "does all of it and checks the journal's chain.",
-        "在证据包目录内仅用 coreutils 与 openssl 即可核验（各步说明见 VERIFY.md）；第一行输出公钥指纹，须与签名人通过其他渠道提供的"
-        "指纹比对。`drctl evidence verify` 一次完成全部核验并检查日志哈希链。",
+        "fingerprint of the key, to be compared with the one that the signer gave by another way. "
+        "“drctl evidence verify” does all of it and checks the journal's chain.",
+        "在证据包目录内仅用 coreutils 与 openssl 即可核验（各步说明见 VERIFY.md）；第一行输出公钥指纹，"
+        "须与签名人通过其他渠道提供的指纹比对。“drctl evidence verify”一次完成全部核验并检查日志哈希链。",
     )
     return join((para(lead), el("pre", commands)))
 

@@ -16,7 +16,7 @@ def approval(view: View) -> Markup:
     heads = (
         words("Name", "姓名"),
         words("Time", "时间"),
-        words("Consents to", "批准对象"),
+        words("Approved", "批准对象"),
         words("Accepts loss", "是否接受数据丢失"),
     )
     rows = [
@@ -64,7 +64,7 @@ def overview(view: View) -> Markup:
         (words("Begun", "开始时间"), words.moment(history.opened_at)),
         (words("Closed", "结束时间"), words.moment(history.closed_at)),
         (words("Result", "结果"), words.name(history.state)),
-        (words("Grounds: topology (SHA-256)", "依据：拓扑（SHA-256）"), code(plan.topology_sha256)),
+        (words("Basis: topology (SHA-256)", "依据：拓扑（SHA-256）"), code(plan.topology_sha256)),
     ]
     note = people(
         words,

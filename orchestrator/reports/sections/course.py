@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.model.plan import Phase
-from orchestrator.model.run import Event
+from orchestrator.model.run import Event, RunState
 from orchestrator.reports.gantt import chosen, protect_gantt, recovery_gantt
 from orchestrator.reports.markup import Child, Markup, el, join, table
 from orchestrator.reports.sections.base import View, bullets, outcome_pill, para, people, phase_dot
@@ -108,6 +108,7 @@ def deviation_texts(view: View) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for time in dossier.timeline.deviating:
         said = time.detail_zh if words.chinese else time.detail
+        said = "" if said == time.outcome.value else said
         if time.outcome not in {Outcome.DONE, Outcome.WOULD}:
             found.append((f"{words.of(time.step.text)}{words(': ', '：')}{words.name(time.outcome)}", said))
         elif time.slow:
@@ -117,12 +118,14 @@ def deviation_texts(view: View) -> list[tuple[str, str]]:
             found.append((f"{words.of(time.step.text)}{words(': ', '：')}{what}", detail))
         for gate in time.gates:
             if gate.verdict != "pass":
-                name = words(f"gate {gate.fact}", f"准入条件 {gate.fact}")
+                name = words(f"gate “{words.fact(gate.fact)}”", f"准入条件“{words.fact(gate.fact)}”")
                 found.append(
                     (f"{name} {gate.instance}{words(': ', '：')}{words.name(gate.verdict)}", words.of(gate.reason))
                 )
     unusual = [(words(*_UNUSUAL[r.event]), words.moment(r.at)) for r in dossier.records if r.event in _UNUSUAL]
-    missing = [(words("Protection is not restored", "保护尚未恢复"), m) for m in dossier.history.missing]
+    degraded = dossier.history.state is RunState.DEGRADED
+    why = words("Protection is not restored", "保护尚未恢复") if degraded else words("Why it ended so", "结束原因")
+    missing = [(why, m) for m in dossier.history.missing]
     return [*_missed(view), *found, *unusual, *missing]
 
 
@@ -148,7 +151,8 @@ def deviations(view: View) -> Markup:
     found = deviation_texts(view)
     if not found:
         text = words(
-            "None: every step was done, none took clearly longer than forecast (twice and at least 0.25 s more), every gate passed.",
+            "None: every step was done, none took clearly longer than forecast (twice and at least 0.25 s more), "
+            "every gate passed.",
             "无：全部步骤完成，没有步骤用时明显超出预计（两倍且多 0.25 秒以上），全部准入条件通过。",
         )
         return para(text)
@@ -168,6 +172,9 @@ def actions(view: View) -> Markup:
         words("Due", "期限"),
         words("Closed", "闭环"),
     )
-    rows = [(what, "", "", "", "") for what, _ in deviation_texts(view)[:STEPS_MAX]] or [("–", "", "", "", "")]
+    found = deviation_texts(view)[:STEPS_MAX]
+    rows = [(f"{what} — {detail}" if detail else what, "", "", "", "") for what, detail in found] or [
+        ("–", "", "", "", "")
+    ]
     note = people(words, "actions, owners, due dates and closing.", "整改措施、责任人、期限与闭环情况。")
     return join((table(heads, rows, class_="ledger"), note))

@@ -21,11 +21,11 @@ def _before(view: View) -> Markup:
     if before is None or not before.readings:
         return para(words("The estate was not looked at beforehand.", "事前未进行观测。"))
     answered = sum(r.reach is Reach.ANSWERED for r in before.readings)
-    total, took = len(before.readings), words.seconds(before.took_s)
+    total, took, at = len(before.readings), words.seconds(before.took_s), words.moment(before.taken_at)
     return para(
         words(
-            f"Looked at {words.moment(before.taken_at)}: {answered} of {total} instances answered, all at once in {took}.",
-            f"{words.moment(before.taken_at)} 对全部实例同时探测，{total} 个实例中 {answered} 个正常应答，用时 {took}。",
+            f"Observed at {at}: {answered} of {total} instances answered, all at once in {took}.",
+            f"{at} 对全部实例同时探测，{total} 个实例中 {answered} 个正常应答，用时 {took}。",
         )
     )
 
@@ -46,7 +46,7 @@ def _gates(view: View) -> Markup:
     rows: list[tuple[Child, ...]] = [
         (
             words.of(t.step.text),
-            g.fact.replace("_", " "),
+            words.fact(g.fact),
             code(g.instance),
             pill(LIGHTS[g.verdict], words.name(g.verdict)),
             words.of(g.reason),
@@ -90,8 +90,8 @@ def _rollback(view: View) -> Markup:
     words, steps = view.words, view.dossier.plan.steps
     undoable = [s for s in steps if s.undo]
     text = words(
-        f"{len(undoable)} of {len(steps)} steps carry their own way back, taken in reverse order when a step fails "
+        f"{len(undoable)} of {len(steps)} steps carry their own undo, run in reverse order when a step fails "
         "before the point of no return (the first promotion).",
-        f"{len(steps)} 个步骤中有 {len(undoable)} 个带有回退动作；在不可回退点（首次提升）之前若有步骤失败，按逆序回退。",
+        f"{len(steps)} 个步骤中有 {len(undoable)} 个带有回退动作；不可回退点（首次提升）之前若有步骤失败，按逆序回退。",
     )
-    return join((el("h3", words("Way back", "风险与回退方案")), para(text)))
+    return join((el("h3", words("Rollback", "风险与回退方案")), para(text)))

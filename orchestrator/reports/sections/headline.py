@@ -35,7 +35,9 @@ def _sentence(view: View) -> tuple[Child, ...]:
     """The whole result in one or two sentences."""
     words, judgement = view.words, view.judgement
     met, of = judgement.objectives_met, judgement.objectives
-    if not of or judgement.state not in {RunState.DONE, RunState.DEGRADED}:
+    if judgement.state not in {RunState.DONE, RunState.DEGRADED}:
+        met, of = 0, 0
+    if not of:
         big = words.name(judgement.state)
     elif met == of:
         big = words("Objectives met", "目标达成")
@@ -130,7 +132,7 @@ def _protection_tile(view: View) -> Markup:
     below = {
         None: words("nobody looked afterwards", "切换后未观测"),
         True: words("every copy follows again", "全部副本已恢复"),
-        False: words("a copy is missing", "仍有副本缺失"),
+        False: words("copies are missing", "仍有副本缺失"),
     }[protected]
     value = words(f"{whole} of {len(copies)}", f"{whole} / {len(copies)}")
     return _tile(words("Services with all copies", "副本齐全的组件"), value, below, light)

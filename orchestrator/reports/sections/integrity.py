@@ -1,4 +1,4 @@
-"""The data after the run: what was lost, whether the copies agree, whether business works, whether protection is back."""
+"""The data after the run: what was lost, whether copies agree, whether business works and protection is back."""
 
 from __future__ import annotations
 
@@ -72,8 +72,16 @@ def _wrong(view: View, seen: EntryOutage) -> Markup:
 def _id_list(view: View, head: str, ids: tuple[str, ...]) -> Markup:
     words, rest = view.words, len(ids) - IDS_MAX
     more = words(f" and {rest} more in measurements.json", f" 其余 {rest} 笔见 measurements.json") if rest > 0 else ""
-    listed = [join((code(i), " ")) for i in ids[:IDS_MAX]]
-    return el("div", el("b", head), el("div", *listed, more, class_="ids"))
+    prefix = _shared_prefix(ids)
+    listed = [join((code(i.removeprefix(prefix)), " ")) for i in ids[:IDS_MAX]]
+    shared = join((code(f"{prefix}…"), " ")) if prefix else None
+    return el("div", el("b", head), el("div", shared, *listed, more, class_="ids"))
+
+
+def _shared_prefix(ids: tuple[str, ...]) -> str:
+    """What all ids begin with, up to a dot; said once, so that the list can be read."""
+    heads = {i.rpartition(".")[0] for i in ids}
+    return heads.pop() if len(ids) > 1 and len(heads) == 1 else ""
 
 
 def _proofs(view: View) -> Markup:
@@ -151,7 +159,8 @@ def business(view: View) -> Markup:
     text = words(
         f"Through {len(outages)} entries a canary used the systems as a user would: {writes:,} writes acknowledged, "
         f"{reads:,} reads answered, {wrong:,} of them wrong.",
-        f"拨测程序以用户方式经 {len(outages)} 个入口使用业务：确认写入 {writes:,} 笔，成功读取 {reads:,} 次，其中错误 {wrong:,} 次。",
+        f"拨测程序以用户方式经 {len(outages)} 个入口使用业务：确认写入 {writes:,} 笔，成功读取 {reads:,} 次，"
+        f"其中错误 {wrong:,} 次。",
     )
     none = words("No canary used the entries in this run.", "本次运行未在入口进行拨测。")
     note = people(words, "business functions checked by their users, with names.", "业务人员核验的功能项与核验人。")
@@ -178,14 +187,21 @@ def protection(view: View) -> Markup:
         rows.append((code(copies.service), present, ", ".join(copies.missing) or "–", pill(light, said)))
     steps = [t for t in timeline.steps if t.step.phase is Phase.PROTECT]
     ends = [t.end_s for t in steps if t.end_s is not None]
+    last = words.seconds(max(ends, default=None))
     lead = words(
-        f"Protection took {len(steps)} steps and was finished {words.seconds(max(ends, default=None))} after the start of counting.",
-        f"恢复保护共 {len(steps)} 步，于计时起点后 {words.seconds(max(ends, default=None))}完成。",
+        f"Protection took {len(steps)} steps; the last ended {last} after the start of counting.",
+        f"恢复保护共 {len(steps)} 步，末步于计时起点后 {last}结束。",
     )
     broken = [t for t in steps if t.outcome not in {"done", "would"}]
     failed = [para(words.of(t.step.text), " ", outcome_pill(t.outcome, words)) for t in broken]
     home = words(
-        "The way home (failback to the declared primaries) is a run of its own: `drctl failback`.",
-        "回切至原生产中心为单独一次运行：`drctl failback`。",
+        "The way home (failback to the declared primaries) is a run of its own: ", "回切至原生产中心为单独一次运行："
     )
-    return join((para(lead) if steps else None, table(heads, rows, numeric=(1,)), *failed, para(home, class_="quiet")))
+    return join(
+        (
+            para(lead) if steps else None,
+            table(heads, rows, numeric=(1,)),
+            *failed,
+            para(home, code("drctl failback"), class_="quiet"),
+        )
+    )

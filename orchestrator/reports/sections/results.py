@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.model.canary import Ledger
-from orchestrator.model.run import EntryOutage
+from orchestrator.model.run import EntryOutage, RunState
 from orchestrator.reports.charts import outage_chart, phase_seconds, rto_bar, segments
 from orchestrator.reports.judgement import rto
 from orchestrator.reports.markup import Markup, el, join, table
@@ -34,7 +34,8 @@ def decomposed(view: View) -> Markup | None:
     """The time until service as one bar, by phase."""
     words, timeline = view.words, view.dossier.timeline
     parts = segments(timeline)
-    if not view.dossier.changed_anything or not parts:
+    ended = view.judgement.state in {RunState.DONE, RunState.DEGRADED}
+    if not view.dossier.changed_anything or not ended or not parts:
         return None
     slowest = max((s for m in (view.judgement.worst_rto,) if m and (s := rto(m)) is not None), default=None)
     measured = view.dossier.measurements
@@ -147,20 +148,20 @@ def _entries(view: View) -> Markup | None:
 
 def _basis(view: View) -> Markup:
     words, measured = view.words, view.dossier.measurements
-    fault = words.moment(measured.fault_at, fraction=True) if measured and measured.fault_at else ""
-    declared = words.moment(measured.declared_at, fraction=True) if measured and measured.declared_at else ""
+    fault = f" ({words.moment(measured.fault_at, fraction=True)})" if measured and measured.fault_at else ""
+    declared = f" ({words.moment(measured.declared_at, fraction=True)})" if measured and measured.declared_at else ""
     overhead = f"{measured.overhead_ms_per_step:g} ms" if measured else words("not measured", "未测得")
     return bullets(
         [
             words(
-                f"From the fault: from its injection{f' ({fault})' if fault else ''} to the first write acknowledged again "
-                "through the system's entry.",
-                f"自故障起：从故障注入{f'（{fault}）' if fault else ''}至经该系统入口再次成功写入。",
+                f"From the fault: from its injection{fault} to the first write acknowledged again through the "
+                "system's entry.",
+                f"自故障起：从故障注入{fault} 至经该系统入口再次成功写入。",
             ),
             words(
-                f"From the declaration: from the end of detection{f' ({declared})' if declared else ''} to the same end. "
-                "The longer of both is held against the target.",
-                f"自确认失效起：从发现环节结束{f'（{declared}）' if declared else ''}至同一终点；以两者中较长者对照目标。",
+                f"From the declaration: from the end of detection{declared} to the same end. The longer of both is "
+                "held against the target.",
+                f"自确认失效起：从发现环节结束{declared} 至同一终点；以两者中较长者对照目标。",
             ),
             words(
                 "Outage: the longest time between two acknowledged writes; a stall counts as much as an error. "
@@ -168,9 +169,11 @@ def _basis(view: View) -> Markup:
                 "中断：两次被确认写入之间的最长间隔，停顿与报错同等计入；每次写入按既定时刻发起，不受先前写入是否返回影响。",
             ),
             words(
-                "RPO: from the sending of the oldest lost write to the acknowledgement of the newest; lost means acknowledged "
-                "and absent (or changed) in the surviving database. In doubt (sent, neither acknowledged nor refused) is apart.",
-                "RPO：最早丢失写入的发起时刻至最晚丢失写入的确认时刻；丢失指已确认但存活数据库中不存在或内容不符；存疑（已发出但既未确认也未拒绝）单独统计。",
+                "RPO: from the sending of the oldest lost write to the acknowledgement of the newest; lost means "
+                "acknowledged and absent (or changed) in the surviving database. In doubt (sent, neither acknowledged "
+                "nor refused) is apart.",
+                "RPO：最早丢失写入的发起时刻至最晚丢失写入的确认时刻；丢失指已确认但存活数据库中不存在或内容不符；"
+                "存疑（已发出但既未确认也未拒绝）单独统计。",
             ),
             words(
                 f"All durations come from one monotonic clock. The program's own time per step, median: {overhead}.",

@@ -355,6 +355,8 @@ def test_an_asynchronous_replica_never_holds_all_of_a_lost_primary() -> None:
         ),
         ("detached, was not streaming before", without_b(detached(HEALTHY)), change(WAS, A, downstreams=()), UNKNOWN),
         ("catching up, was not before", change(HEALTHY, A, downstreams=copy(sync=False)), without_b(WAS), UNKNOWN),
+        ("catching up, was there before", change(HEALTHY, A, downstreams=copy(sync=False)), WAS, PASS),
+        ("stopped, was there before", change(HEALTHY, A, downstreams=copy(streaming=False)), WAS, PASS),
         ("stopped, was not before", change(HEALTHY, A, downstreams=copy(streaming=False)), without_b(WAS), UNKNOWN),
         ("not required any more", change(without_b(detached(HEALTHY)), A, sync_required=()), WAS, UNKNOWN),
         ("not required, and behind", change(detached(HEALTHY), A, sync_required=(), position=1001), WAS, FAIL),
@@ -379,6 +381,43 @@ def test_the_newest_answer_is_remembered_and_not_the_best() -> None:
     assert kept.taken_at == LOST.taken_at
     assert seen(CANNOT_ACK, LOST, kept) is UNKNOWN  # it was seen to acknowledge alone: no licence
     assert seen(CANNOT_ACK, LOST, remember(remember(None, WAS), LOST)) is PASS
+
+
+def test_a_primary_that_still_asks_for_a_standby_that_has_left_is_remembered_with_it() -> None:
+    """It answers on after its standby was detached: that this one was synchronous is in the look before only."""
+    left = replace(without_b(detached(HEALTHY)), taken_at="2026-11-23T00:09:30Z")
+    kept = remember(WAS, left)
+    assert kept.of(A).downstreams == WAS.of(A).downstreams
+    assert kept.of(A).at == BEFORE
+    assert seen(HOLDS_ALL, LOST, kept) is PASS
+    assert seen(HOLDS_ALL, left, kept) is PASS
+    assert remember(kept, replace(left, taken_at=NOW)).of(A).at == BEFORE
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sync_required": ()},
+        {"sync_required": None},
+        {"sync_required": ("b", "c")},
+        {"timeline": 2},
+        {"timeline": None},
+        {"epoch": 1},
+        {"epoch": None},
+        {"role": Role.STANDBY},
+        {"role": None},
+    ],
+)
+def test_a_primary_that_has_changed_is_remembered_as_it_is_now(fields: dict[str, Any]) -> None:
+    left = replace(change(without_b(HEALTHY), A, **fields), taken_at="2026-11-23T00:09:30Z")
+    assert remember(WAS, left).of(A) == left.of(A)
+
+
+def test_an_answer_with_the_standby_there_replaces_the_one_before() -> None:
+    later = replace(change(HEALTHY, A, position=1500, downstreams=copy(position=1500)), taken_at=NOW)
+    assert remember(WAS, later).of(A).position == 1500
+    never = change(WAS, A, sync_required=(), downstreams=())
+    assert remember(never, replace(never, taken_at=NOW)).of(A).at == ""
 
 
 def test_a_remembered_answer_keeps_its_own_time_over_many_looks() -> None:
