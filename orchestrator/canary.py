@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import signal
@@ -56,8 +57,10 @@ class CanaryConfig(Frozen, kw_only=True):
     """Operations a second and entry."""
     timeout_s: float = 1.0
     """After this an unanswered operation counts as in doubt (write) or failed (read)."""
-    longest_s: float = 4 * 3600.0
-    """Ends by itself after this, should nobody stop it."""
+    owner_lock: Path | None = None
+    """Locked while an executor carries the run out; see `alone_s`."""
+    alone_s: float = 600.0
+    """Ends by itself when no executor has owned the run for this long, so that a killed one leaves no canary for ever."""
 
 
 class LedgerFile:
@@ -176,21 +179,43 @@ async def _flush_often(users: list[EntryUser], stop: asyncio.Event) -> None:
             await asyncio.to_thread(user.ledger.flush)
 
 
+async def _end_when_alone(config: CanaryConfig, stop: asyncio.Event) -> None:
+    """Stop when the run's folder is gone, or nobody has owned the run for `alone_s`."""
+    owned = time.monotonic()
+    while not stop.is_set():
+        if config.owner_lock is None or _locked(config.owner_lock):
+            owned = time.monotonic()
+        if time.monotonic() - owned > config.alone_s or not config.folder.exists():
+            stop.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
+
+
+def _locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 async def run(config: CanaryConfig) -> None:
-    """Use every entry until SIGTERM, SIGINT or `longest_s`."""
+    """Use every entry until SIGTERM or SIGINT, or until nobody carries the run out any more."""
     import aiohttp
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.call_later(config.longest_s, stop.set)
     timeout = aiohttp.ClientTimeout(total=config.timeout_s)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         users = [EntryUser(target, config, session) for target in config.targets]
-        flusher = loop.create_task(_flush_often(users, stop))
+        watchers = asyncio.gather(_flush_often(users, stop), _end_when_alone(config, stop))
         await asyncio.gather(*(user.use(stop) for user in users))
-        await flusher
+        await watchers
         for user in users:
             user.ledger.close()
 

@@ -142,9 +142,15 @@ async def begin_canary(run: Run, rate: float) -> None:
     ]
     folder = run.path / "canary"
     resumed = any(folder.glob("*.jsonl"))
-    canary.start(
-        canary.CanaryConfig(run=run.id, boot=boot_id(), folder=folder.resolve(), targets=tuple(entries), rate=rate)
+    config = canary.CanaryConfig(
+        run=run.id,
+        boot=boot_id(),
+        folder=folder.resolve(),
+        targets=tuple(entries),
+        rate=rate,
+        owner_lock=(run.path / "owner.lock").resolve(),
     )
+    canary.start(config)
     with suppress(TimeoutError):
         async with asyncio.timeout(0 if resumed else WARM_WITHIN_S):
             while not canary.warm(folder, [t.system for t in entries], WARM_WRITES):

@@ -133,6 +133,14 @@ def _displaced(view: SystemView, data: DataMove) -> Instances:
     )
 
 
+def _bystanders(view: SystemView, data: DataMove) -> Instances:
+    """A copy between the old primary and the candidate must go on until the candidate holds everything."""
+    chain, centre = {data.new_primary}, data.new_primary
+    while (centre := data.standing.source_of.get(centre, "")) and centre not in chain:
+        chain.add(centre)
+    return tuple(i for i in _displaced(view, data) if i.centre not in chain)
+
+
 def _rewired(_: SystemView, data: DataMove) -> Instances:
     interim = {f.target: f.source for f in data.interim}
     return data.at({f.target for f in data.home if interim[f.target] != f.source})
@@ -189,6 +197,7 @@ DATA: Mapping[Selector, Callable[[SystemView, DataMove], Instances]] = {
     Selector.LOST_SYNC_STANDBYS: _lost_sync,
     Selector.CUT_OFF_COPIES: _cut_off,
     Selector.DISPLACED_COPIES: _displaced,
+    Selector.BYSTANDER_COPIES: _bystanders,
     Selector.REWIRED_COPIES: _rewired,
     Selector.MISSING_COPIES: lambda _, data: data.at(data.missing),
     Selector.COPIES: _copies,

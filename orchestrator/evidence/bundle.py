@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -46,6 +46,7 @@ _NOT_EVIDENCE = frozenset({"owner.json", "owner.lock", "control"})
 """Who holds the run at the moment, and what is asked of him."""
 _SHOWN_MAX = 20
 
+T = TypeVar("T")
 Render = Callable[[Path, str], str]
 """Draws the report of a run folder in a language; gets the folder as it is being sealed, redacted already."""
 
@@ -96,7 +97,7 @@ def _place(run_dir: Path) -> tuple[Path, str]:
     if not known:
         return run_dir / BUNDLE, ""
     manifest = known[-1] / MANIFEST
-    sealed = msgspec.json.decode(manifest.read_bytes(), type=Manifest) if manifest.is_file() else None
+    sealed = _decode(manifest, Manifest) if manifest.is_file() else None
     if sealed is None or sealed.journal_records == len(read_journal(run_dir / "journal.jsonl")):
         raise Refused(f"{known[-1]} is sealed already", hint="a sealed bundle is never changed")
     return run_dir / f"{BUNDLE}-{len(known) + 1}", hashlib.sha256(manifest.read_bytes()).hexdigest()
@@ -137,7 +138,7 @@ def _fill(run_dir: Path, staging: Path, order: _Sealing) -> None:
             _write(staging / f"report.{lang}.html", order.render(staging, lang).encode())
     _write(staging / PUBLIC, public_pem(key.public_key()))
     print_of_key = fingerprint(key.public_key())
-    plan = msgspec.json.decode((staging / "plan.json").read_bytes(), type=Plan)
+    plan = _decode(staging / "plan.json", Plan)
     records = _closed_journal(staging, plan, order.run)
     _write(staging / GUIDE, _guide(order.run, plan.sha256, print_of_key))
     _refuse_secrets(staging)
@@ -168,6 +169,13 @@ def _closed_journal(staging: Path, plan: Plan, run: str) -> tuple[Record, ...]:
             f"run {run} is not closed yet", hint=f"`drctl runs resume {run}` or `drctl runs abort {run}` first"
         )
     return records
+
+
+def _decode(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise BadFile(f"{path.name}: {error}", hint="a run is sealed as it was written, or not at all") from error
 
 
 def _copy(run_dir: Path, staging: Path) -> tuple[list[str], list[LeftOut]]:
@@ -231,9 +239,9 @@ def _versions(staging: Path) -> Versions:
     """The run's own versions.json, or those of this process where the run wrote none."""
     path = staging / "versions.json"
     if path.is_file():
-        return msgspec.json.decode(path.read_bytes(), type=Versions)
+        return _decode(path, Versions)
     seen = [staging / name for name in ("before.json", "after.json")]
-    snapshots = [msgspec.json.decode(p.read_bytes(), type=Snapshot) for p in seen if p.is_file()]
+    snapshots = [_decode(p, Snapshot) for p in seen if p.is_file()]
     versions = collect_versions(*snapshots)
     _write(path, msgspec.json.format(msgspec.json.encode(versions), indent=1) + b"\n")
     return versions
@@ -269,9 +277,9 @@ def _file(folder: Path, path: Path) -> SealedFile:
 def list_files(folder: Path) -> tuple[SealedFile, ...]:
     """What of a run folder or a bundle is evidence, with sizes and hashes; its seal and its reports are not named."""
     if (folder / MANIFEST).exists():
-        files: Iterator[SealedFile] = _sealed(folder)
-        return tuple(f for f in files if not _not_evidence(f.path))
-    return tuple(_file(folder, path) for path, reason in _evidence(folder) if not reason)
+        return tuple(f for f in _sealed(folder) if not _not_evidence(f.path))
+    paths = sorted(path for path, reason in _evidence(folder) if not reason)
+    return tuple(_file(folder, path) for path in paths)
 
 
 def sums_text(files: Iterator[SealedFile] | tuple[SealedFile, ...]) -> bytes:

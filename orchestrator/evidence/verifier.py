@@ -33,6 +33,9 @@ SMALL_MAX = 64 * 1024
 _UNSEALED = frozenset({MANIFEST, SIGNATURE})
 """Files that the manifest cannot name."""
 
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What decoding foreign bytes may raise; invalid UTF-8 inside a text is not a DecodeError."""
+
 T = TypeVar("T")
 
 
@@ -98,7 +101,7 @@ def _read(bundle: Path, name: str, size_max: int, problems: list[Problem]) -> by
         return None
     except OSError as error:
         said = error.strerror or "cannot be opened"
-        problems.append(_problem(ProblemKind.CHANGED, name, f"cannot be read: {said}", f"无法读取:{said}"))
+        problems.append(_problem(ProblemKind.CHANGED, name, f"cannot be read: {said}", f"无法读取：{said}"))
         return None
     with os.fdopen(fd, "rb") as file:
         seen = os.fstat(fd)
@@ -113,8 +116,8 @@ def _manifest(content: bytes | None, problems: list[Problem]) -> Manifest | None
         return None
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as error:
-        problems.append(_problem(ProblemKind.MANIFEST, MANIFEST, f"cannot be read: {error}", f"无法解析:{error}"))
+    except UNREADABLE as error:
+        problems.append(_problem(ProblemKind.MANIFEST, MANIFEST, f"cannot be read: {error}", f"无法解析：{error}"))
         return None
     if manifest.format != FORMAT:
         problems.append(
@@ -147,7 +150,7 @@ def _key(
                 ProblemKind.KEY,
                 PUBLIC,
                 f"signed by key {found}, and not by the expected {expected}",
-                f"签名公钥为 {found},与预期公钥 {expected} 不符",
+                f"签名公钥为 {found}，与预期公钥 {expected} 不符",
             )
         )
     if manifest and manifest.key_fingerprint != found:
@@ -236,7 +239,7 @@ def _is_intact(bundle: Path, file: SealedFile, present: dict[str, int], problems
         size, sha256 = _measure(bundle / file.path, file.size)
     except OSError as error:
         said = error.strerror or "cannot be read"
-        problems.append(_problem(ProblemKind.CHANGED, file.path, f"cannot be read: {said}", f"无法读取:{said}"))
+        problems.append(_problem(ProblemKind.CHANGED, file.path, f"cannot be read: {said}", f"无法读取：{said}"))
         return False
     if size != file.size:
         problems.append(
@@ -244,7 +247,7 @@ def _is_intact(bundle: Path, file: SealedFile, present: dict[str, int], problems
                 ProblemKind.CHANGED,
                 file.path,
                 f"has {size} bytes instead of {file.size}",
-                f"大小为 {size} 字节,应为 {file.size} 字节",
+                f"大小为 {size} 字节，应为 {file.size} 字节",
             )
         )
     elif sha256 != file.sha256:
@@ -286,8 +289,8 @@ def _decode(bundle: Path, name: str, kind: type[T], intact: frozenset[str], prob
         return None
     try:
         return msgspec.json.decode((bundle / name).read_bytes(), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        problems.append(_problem(ProblemKind.BINDING, name, f"cannot be read: {error}", f"无法解析:{error}"))
+    except UNREADABLE as error:
+        problems.append(_problem(ProblemKind.BINDING, name, f"cannot be read: {error}", f"无法解析：{error}"))
         return None
 
 
@@ -323,9 +326,9 @@ def topology_sha256(topology: Topology) -> str:
 def _check_journal(bundle: Path, manifest: Manifest, plan: Plan, problems: list[Problem]) -> None:
     try:
         records = read_journal(bundle / "journal.jsonl", genesis(plan.sha256, manifest.run))
-    except DrctlError as error:
-        said = error.message.removeprefix(f"{bundle / 'journal.jsonl'}: ")
-        problems.append(_problem(ProblemKind.JOURNAL, "journal.jsonl", f"chain broken: {said}", f"哈希链断裂:{said}"))
+    except (DrctlError, UnicodeError) as error:
+        said = str(error).removeprefix(f"{bundle / 'journal.jsonl'}: ")
+        problems.append(_problem(ProblemKind.JOURNAL, "journal.jsonl", f"chain broken: {said}", f"哈希链断裂：{said}"))
         return
     if (len(records), _head(records)) != (manifest.journal_records, manifest.journal_head):
         problems.append(

@@ -47,6 +47,8 @@ class Selector(StrEnum):
     """Surviving copies that received from a lost one, where the primary stays."""
     DISPLACED_COPIES = "displaced-copies"
     """Surviving copies that cannot simply go on where the primary moves: they may have run ahead of the new one."""
+    BYSTANDER_COPIES = "bystander-copies"
+    """Those of `displaced-copies` through which the candidate does not receive."""
     REWIRED_COPIES = "rewired-copies"
     """Copies that receive, once back, from another than they should at the end."""
     MISSING_COPIES = "missing-copies"

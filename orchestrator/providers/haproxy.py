@@ -19,8 +19,11 @@ from orchestrator.providers.kinds import HAPROXY
 
 BACKEND = "app"
 _EPOCH = "proc.drctl_epoch"
-_MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
-"""srv_admin_state: maintenance by command, inherited, by configuration, or for a name that does not resolve."""
+_MAINTENANCE = 0x01 | 0x02 | 0x20
+"""srv_admin_state: maintenance by command, inherited, or for a name that does not resolve.
+
+0x04 (it was disabled in the configuration) stays for ever and says nothing of now.
+"""
 _ADMIN_S = 2.0
 _SHOW = f"show servers state {BACKEND}; get var {_EPOCH}"
 

@@ -30,7 +30,6 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAM
 """All that a playbook inherits. The rest may hold secrets, and ansible-runner writes its environment to disk."""
 _ENDING_S = 3.0
 """Added to a playbook's bound for ansible's own beginning and end."""
-_UNREACHABLE = 4
 FACT = "drctl-fact:"
 ERROR = "drctl-error:"
 
@@ -251,10 +250,11 @@ def kill_tree(pid: int) -> None:
 
 
 def _tail(private: Path) -> str:
-    """The last line that ansible printed: why it failed before any task did."""
+    """Why it failed before any task did: ansible's first error, or else its last line."""
     said = private / "runner" / "artifacts" / "run" / "stdout"
-    lines = said.read_text(errors="replace").split("\n") if said.is_file() else []
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
+    lines = [line.strip() for line in said.read_text(errors="replace").splitlines()] if said.is_file() else []
+    telling = [line for line in lines if "ERROR" in line] or [line for line in reversed(lines) if line]
+    return telling[0][:500] if telling else ""
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -321,7 +321,7 @@ def _outcome(where: str, host: str, order: Order, ended: _Ended, events: list[_E
     failed = [e for e in events if e.event in ("runner_on_failed", "runner_on_unreachable")]
     if ended.status in ("killed", "timeout"):
         raise ActionFailed(f"{where}: not done within {order.within_s:g} s; it was killed", hint=_see(order))
-    if ended.rc == _UNREACHABLE or any(e.event == "runner_on_unreachable" for e in failed):
+    if any(e.event == "runner_on_unreachable" for e in failed):
         raise ActionFailed(f"{where}: not reached: {_last(failed)}", hint="is the host up, and does SSH let drctl in?")
     if ended.status != "successful":
         raise ActionFailed(f"{where}: {_last(failed) or ended.words or ended.status}", hint=_see(order))

@@ -90,6 +90,11 @@ class PostgresRows:
         ) or [(0, 0)]
         return int(received or 0), int(replayed or 0)
 
+    async def pending(self) -> int:
+        """Commits that wait for a synchronous standby: durable, perhaps replayed elsewhere, and invisible here."""
+        [[count]] = await self._run("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        return int(count)
+
     async def databases(self) -> tuple[str, ...]:
         """Databases that take connections, templates left out; the declared one first."""
         found = await self._run("SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1")

@@ -13,7 +13,7 @@ _EVERY = frozenset({Verb.START, Verb.STOP, Verb.RUN_PLAYBOOK})
 VERBS: dict[Nature, frozenset[Verb]] = {
     Nature.REPLICATED: _EVERY | {Verb.FENCE, Verb.UNFENCE, Verb.PROMOTE, Verb.DEMOTE, Verb.REPOINT, Verb.REJOIN},
     Nature.ACTIVE: _EVERY | {Verb.REPOINT},
-    Nature.ROUTE: frozenset({Verb.REDIRECT, Verb.RUN_PLAYBOOK}),
+    Nature.ROUTE: frozenset({Verb.REDIRECT}),
 }
 """Verbs that services of a nature have."""
 

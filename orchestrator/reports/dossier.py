@@ -13,9 +13,10 @@ from typing import TypeVar
 
 import msgspec
 
-from orchestrator.errors import BadFile
+from orchestrator.errors import BadFile, Tampered
 from orchestrator.evidence.bundle import list_files
 from orchestrator.evidence.journal import read_journal
+from orchestrator.evidence.verifier import UNREADABLE
 from orchestrator.history import History
 from orchestrator.model.canary import Header, Ledger, Operation
 from orchestrator.model.evidence import SealedFile, Versions
@@ -91,7 +92,7 @@ def read_dossier(folder: Path) -> Dossier:
         approvals=_read(folder, "approvals.json", tuple[Approval, ...]) or (),
         before=_read(folder, "before.json", Snapshot),
         after=_read(folder, "after.json", Snapshot),
-        records=read_journal(journal) if journal.exists() else (),
+        records=_journal(journal) if journal.exists() else (),
         ledgers=tuple(_ledger(path) for path in sorted((folder / "canary").glob("*.jsonl"))),
         measurements=_read(folder, "measurements.json", Measurements),
         proofs=_read(folder, "proofs.json", tuple[ServiceProof, ...]) or (),
@@ -106,8 +107,15 @@ def _read(folder: Path, name: str, kind: type[T]) -> T | None:
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise BadFile(f"{path}: {error}") from error
+
+
+def _journal(path: Path) -> tuple[Record, ...]:
+    try:
+        return read_journal(path)
+    except UnicodeError as error:
+        raise Tampered(f"{path}: {error}", hint="compare with the sealed bundle or another copy") from error
 
 
 def _ledger(path: Path) -> Ledger:
@@ -118,6 +126,6 @@ def _ledger(path: Path) -> Ledger:
     try:
         header = msgspec.json.decode(head, type=Header)
         operations.extend(decoder.decode(line) for line in lines[:-1])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadFile(f"{path}: {error}", hint="compare with the sealed bundle or another copy") from error
     return Ledger(header=header, operations=tuple(operations))

@@ -41,7 +41,7 @@ def _text(child: Child) -> str:
     if isinstance(child, Markup):
         return child
     if isinstance(child, str):
-        return html.escape(_visible(child), quote=True)
+        return html.escape(visible(child), quote=True)
     if isinstance(child, int):
         return str(child)
     return "".join(_text(c) for c in child)
@@ -54,7 +54,7 @@ def _attribute(name: str, value: str | float | bool | None) -> str:
     if value is True:
         return f" {key}"
     text = number(value) if isinstance(value, float) else str(value)
-    return f' {key}="{html.escape(_visible(text), quote=True)}"'
+    return f' {key}="{html.escape(visible(text), quote=True)}"'
 
 
 def number(value: float) -> str:
@@ -62,8 +62,8 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"
 
 
-def _visible(text: str) -> str:
-    """Control characters and direction overrides could make a name look like another one, or break the document."""
+def visible(text: str) -> str:
+    """The text without what cannot be seen. Control characters and direction overrides could make a name look like another one, or break the document."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from orchestrator.model.topology import Centre, CentreRole, Text, Topology
-from orchestrator.reports.drawing import Canvas, Stroke, fitted, text_width
+from orchestrator.reports.drawing import Canvas, Stroke, fitted, shrunk, text_width
 from orchestrator.reports.topology_look import NAMES, Flow, Look
 
 INK: Final = "#1b2733"
@@ -143,8 +143,9 @@ def _draw_centre(canvas: Canvas, frame: Frame, column: Column, bottom: float, ma
     top = frame.top + 38
     size = (column.width, bottom - top - 12)
     canvas.rect((column.left, top), size, fill="#ffffff", stroke=MARKED if marked else EDGE_OF_BOX, radius=10)
-    name = fitted(column.centre.name.of(frame.lang), 13, column.width - 24)
-    canvas.text((column.middle, top + 21), name, size=13, weight=600, anchor="middle")
+    size_px = shrunk(column.centre.name.of(frame.lang), 13, column.width - 16, 10.5)
+    name = fitted(column.centre.name.of(frame.lang), size_px, column.width - 16, bold=True)
+    canvas.text((column.middle, top + 21), name, size=size_px, weight=600, anchor="middle")
     role = f"{column.centre.id} · {_ROLES[column.centre.role].of(frame.lang)}"
     canvas.text((column.middle, top + 37), role, size=11, fill=MUTED, anchor="middle")
 

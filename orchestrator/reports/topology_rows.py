@@ -27,7 +27,7 @@ from orchestrator.reports.topology_frame import (
 from orchestrator.reports.topology_look import Arrow, Flow, Look, arrows, face, span
 
 CARD: Final = 260.0
-EDGE_WIDTH: Final = 152.0
+EDGE_WIDTH: Final = 172.0
 CARD_HEIGHT: Final = 88.0
 GLYPH: Final = (160.0, 42.0)
 COLUMN: Final = 188.0

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.topology import Nature, Service, System, Text
-from orchestrator.reports.drawing import Canvas, Point, Stroke, fitted, text_width
+from orchestrator.reports.drawing import Canvas, Point, Stroke, fitted, shrunk, text_width
 from orchestrator.reports.topology_frame import (
     DEPENDS,
     DEPENDS_NAME,
@@ -60,7 +60,14 @@ class Block(NamedTuple):
 
     @property
     def bottom(self) -> float:
-        return self.top + 2 * PAD + max(self.tiles_height + 22 * self.lanes, 76.0)
+        return (
+            max(self.lane(self.lanes - 1) + 8 if self.lanes else 0.0, self.top + PAD + max(self.tiles_height, 76.0))
+            + PAD
+        )
+
+    def lane(self, index: int) -> float:
+        """Height of a line below the tiles; it keeps clear of two arrows between neighbours."""
+        return self.top + PAD + max(self.tiles_height, 46.0) + 14 + 22 * index
 
 
 class Tiles:
@@ -134,7 +141,10 @@ class Tiles:
         zh = self.frame.lang.startswith("zh")
         x, y = MARGIN + GUTTER, block.top + PAD
         self.canvas.rect((x, y), (CARD - 8, 76), fill="#ffffff", stroke=EDGE_OF_BOX, radius=8)
-        self.canvas.text((x + 12, y + 20), fitted(block.name.of(self.frame.lang), 13, CARD - 30), size=13, weight=600)
+        title = block.name.of(self.frame.lang)
+        size_px = shrunk(title, 13, CARD - 30, 11)
+        name = fitted(title, size_px, CARD - 30, bold=True)
+        self.canvas.text((x + 12, y + 20), name, size=size_px, weight=600)
         tiers = sorted({system.tier for system in block.systems})
         tier = f"{tiers[0]}" if len(tiers) == 1 else f"{tiers[0]}–{tiers[-1]}"
         many = f"{len(block.systems)} 个系统 · 级别 {tier}" if zh else _count(len(block.systems), tier)
@@ -222,10 +232,10 @@ class Tiles:
 
     def _long(self, block: Block, ends: tuple[Column, Column], flow: Flow, number: int, lane: int) -> None:
         """Past a centre: a line below the tiles."""
-        y = block.top + PAD + block.tiles_height + 14 + 22 * lane
+        y, below = block.lane(lane), block.top + PAD + block.tiles_height
         forward = 1 if ends[0].left < ends[1].left else -1
         x1, x2 = ends[0].middle, ends[1].middle
-        points = [(x1, y - 10), (x1, y), (x2, y), (x2, y - 11)]
+        points = [(x1, below + 3), (x1, y), (x2, y), (x2, below + 4)]
         self.canvas.line(points, FLOWS[flow])
         gap_at = ends[1].left - GAP / 2 if forward > 0 else ends[1].right + GAP / 2
         self._number((gap_at, y - 6), flow, number)

@@ -6,10 +6,10 @@ copy, so:
 
 - the replica shows what the primary showed in this round, or both show nothing: they agree;
 - the same version with another content: a difference;
-- `before` and `after` are the same and not nothing, and the replica shows something else: a difference, since the
-  primary showed nothing else in all that time;
-- the replica shows what it showed in an earlier round, and `before` of this round is something else: a difference,
-  since in the true history that version was then long gone, or never was;
+- `before` and `after` are the same and the replica shows something else, or the replica shows what it showed in an
+  earlier round and `before` of this round is something else: a difference. There is one exception: a commit that waits
+  for a synchronous standby is shown by replicas before the primary shows it. So this must hold in PERSIST rounds, with
+  pauses between them, and while no such commit is pending;
 - else the row was changed meanwhile, and another round looks again, with more reads of both so that a row which changes
   all the time is caught in the same version. After the last round it is said to be undecided.
 """
@@ -17,7 +17,7 @@ copy, so:
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -29,6 +29,11 @@ from orchestrator.verification.spans import Job
 
 BURSTS = (1, 1, 2, 4, 8, 16, 32, 64)
 """Reads of each side in each round, both at the same time so that a version which lives short is met by both."""
+
+PAUSES_S = (0.0, 0.03, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1)
+"""Before each round: longer than a commit waits for a standby that is well."""
+PERSIST = 3
+"""Rounds in which a difference must be seen the same."""
 
 Look = frozenset[tuple[str, int]]
 """Versions and prints of what is shown for one place or key; mostly one, empty for nothing."""
@@ -112,32 +117,39 @@ async def settle(job: Job, replica: str, by: Address, ids: Iterable[str]) -> Set
         RowsUnreadable: one of the copies could not be read.
     """
     case, result = _Case(job, replica, by), Settled(undecided=sorted(set(ids)))
-    earlier: defaultdict[str, set[Look]] = defaultdict(set)
-    for burst in BURSTS:
+    earlier: defaultdict[str, Counter[Look]] = defaultdict(Counter)
+    for burst, pause_s in zip(BURSTS, PAUSES_S, strict=True):
         if not result.undecided:
             break
+        await asyncio.sleep(pause_s)
         result.rounds += 1
         primary, theirs, result.position = await case.round(tuple(result.undecided), burst)
-        _judge(primary, theirs, earlier, result)
+        ahead = await job.ground.followers[replica].primary.pending() > 0
+        _judge(primary, theirs, earlier, result, ahead=ahead)
     return result
 
 
-def _judge(primary: _Shown, theirs: _Shown, earlier: defaultdict[str, set[Look]], result: Settled) -> None:
+def _judge(
+    primary: _Shown, theirs: _Shown, earlier: defaultdict[str, Counter[Look]], result: Settled, *, ahead: bool
+) -> None:
     ids, result.undecided = result.undecided, []
     for name in ids:
         seen, shown = primary.looks(name), theirs.looks(name)
         ruling, (left, right) = rule(seen, shown, earlier[name])
-        earlier[name] |= set(shown)
-        if ruling is Ruling.DIFFERENT:
+        earlier[name].update(set(shown))
+        if ruling is Ruling.DIFFERENT and not ahead:
             result.pairs += pair_rows(primary.rows(name, left), theirs.rows(name, right))
         elif ruling is Ruling.AGREED_GONE:
             result.gone.append(name)
-        elif ruling is Ruling.OPEN:
+        elif ruling is not Ruling.AGREED:
             result.undecided.append(name)
 
 
-def rule(primary: list[Look], replica: list[Look], earlier: set[Look]) -> tuple[Ruling, tuple[Look, Look]]:
-    """Judge one row by the reads of one round (`primary` ends with the read after the replica's)."""
+def rule(primary: list[Look], replica: list[Look], earlier: Counter[Look]) -> tuple[Ruling, tuple[Look, Look]]:
+    """Judge one row by the reads of one round (`primary` ends with the read after the replica's).
+
+    `earlier` says in how many rounds before the replica showed what.
+    """
     before, after, last = primary[0], primary[-1], replica[-1]
     for shown in replica:
         if shown and shown in primary:
@@ -147,11 +159,10 @@ def rule(primary: list[Look], replica: list[Look], earlier: set[Look]) -> tuple[
             return Ruling.DIFFERENT, (twisted, shown)
     if not last and not before:
         return Ruling.AGREED_GONE, (before, last)
-    if before and before == after:
-        return Ruling.DIFFERENT, (before, last)
-    stuck = next((shown for shown in replica if shown and shown in earlier and shown != before), None)
-    if stuck is not None:
-        return Ruling.DIFFERENT, (before, stuck)
+    for shown in replica:
+        steady = before == after or bool(shown)
+        if shown != before and steady and earlier[shown] >= PERSIST - 1:
+            return Ruling.DIFFERENT, (before, shown)
     return Ruling.OPEN, (before, last)
 
 

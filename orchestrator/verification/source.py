@@ -86,6 +86,10 @@ class RowSource(Protocol):
         """A replica: position that it has received and flushed, and position that its reads see."""
         ...
 
+    async def pending(self) -> int:
+        """A primary: commits that replicas may show and that it does not show itself yet (it waits for a replica)."""
+        ...
+
     async def databases(self) -> tuple[str, ...]:
         """Databases that may hold rows of users."""
         ...

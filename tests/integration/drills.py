@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from orchestrator import canary
 from orchestrator.model.canary import value_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,4 +92,6 @@ def home_with_lab(path: Path) -> Iterator[Home]:
         subprocess.run(up, cwd=ROOT, check=True, capture_output=True)
         yield Home(path)
     finally:
+        for folder in path.glob("runs/*/canary"):
+            canary.stop(folder)
         subprocess.run(down, cwd=ROOT, check=True, capture_output=True)

@@ -124,6 +124,14 @@ class World:
                 return set()
             return {v for (v,) in connection.execute("select value from provider_test")}
 
+    async def serves(self, name: str) -> None:
+        """Wait until an app or entry gives a right answer."""
+
+        async def answers() -> bool:
+            return bool((await self.read(name)).answers)
+
+        assert await comes_true(answers, 20.0, 0.01)
+
     async def arrives(self, name: str, value: str) -> None:
         """Wait until a value can be read at a replica."""
 

@@ -228,7 +228,7 @@ def chain(*names: str, **more: Any) -> list[Step]:
 
 def test_two_resumes_at_once_and_one_wins(tmp_path: Path) -> None:
     run_id = create(tmp_path, plan(chain("one", "two", "three")))
-    slow = {"actor": _slow(tmp_path)}
+    slow = {"actor": sluggish(tmp_path)}
     processes = [spawn(tmp_path, run_id, dbos=False, **slow) for _ in range(3)]
     for process in processes:
         process.join(30)
@@ -237,7 +237,7 @@ def test_two_resumes_at_once_and_one_wins(tmp_path: Path) -> None:
     assert [world.begun(s) for s in ("one", "two", "three")] == [1, 1, 1]
 
 
-def _slow(home: Path) -> Any:
+def sluggish(home: Path) -> Any:
     world = world_of(home)
     world.act_s = (0.4, 0.4)
     return world.ports().actor
@@ -246,7 +246,7 @@ def _slow(home: Path) -> Any:
 def test_a_frozen_owner_is_taken_over_and_does_nothing_when_it_wakes(tmp_path: Path) -> None:
     run_id = create(tmp_path, plan(chain("one", "two", "three")))
     world = world_of(tmp_path)
-    frozen = spawn(tmp_path, run_id, dbos=False, actor=_slow(tmp_path))
+    frozen = spawn(tmp_path, run_id, dbos=False, actor=sluggish(tmp_path))
     wait_until(lambda: world.begun("two"))
     os.kill(frozen.pid, signal.SIGSTOP)
     try:
@@ -308,7 +308,7 @@ def test_a_store_that_is_spoilt_does_not_keep_a_run_from_its_end(tmp_path: Path)
 def test_a_store_that_locks_up_in_the_middle_is_left_behind(tmp_path: Path) -> None:
     names = [f"n{i}" for i in range(6)]
     run_id = create(tmp_path, plan(chain(*names)))
-    process = spawn(tmp_path, run_id, dbos=True, actor=_slow(tmp_path))
+    process = spawn(tmp_path, run_id, dbos=True, actor=sluggish(tmp_path))
     world = world_of(tmp_path)
     wait_until(lambda: world.begun("n1"))
     lock = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
@@ -348,7 +348,7 @@ def test_t1_each_step_keeps_its_own_result(tmp_path: Path, seed: int) -> None:
 
 def test_t2_a_second_launch_leaves_a_live_run_alone(tmp_path: Path) -> None:
     first = create(tmp_path, plan(chain("one", "two", "three")))
-    slow = spawn(tmp_path, first, dbos=True, actor=_slow(tmp_path))
+    slow = spawn(tmp_path, first, dbos=True, actor=sluggish(tmp_path))
     world = world_of(tmp_path)
     wait_until(lambda: world.begun("one"))
     other = plan([step("other", Verb.START, "s1/db@a")])
@@ -361,7 +361,7 @@ def test_t2_a_second_launch_leaves_a_live_run_alone(tmp_path: Path) -> None:
 
 def test_t3_a_pause_drops_no_result(tmp_path: Path) -> None:
     run_id = create(tmp_path, plan(chain("one", "two", "three")))
-    process = spawn(tmp_path, run_id, dbos=True, actor=_slow(tmp_path))
+    process = spawn(tmp_path, run_id, dbos=True, actor=sluggish(tmp_path))
     world = world_of(tmp_path)
     wait_until(lambda: world.begun("two"))
     runstore.open_run(tmp_path, run_id).ask_control(Control.PAUSE)
@@ -387,7 +387,7 @@ def test_t4_looking_again_is_no_second_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_stops_after_the_running_steps(tmp_path: Path, name: signal.Signals) -> None:
     run_id = create(tmp_path, plan(chain("one", "two", "three")))
-    process = spawn(tmp_path, run_id, dbos=True, actor=_slow(tmp_path))
+    process = spawn(tmp_path, run_id, dbos=True, actor=sluggish(tmp_path))
     world = world_of(tmp_path)
     wait_until(lambda: world.begun("one"))
     os.kill(process.pid, name)

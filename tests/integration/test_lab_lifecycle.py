@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Refused, Usage
-from orchestrator.lab import binaries, control, layout, services, state
+from orchestrator.lab import binaries, control, layout, processes, services, state
 from orchestrator.lab.processes import Account
 from tests.integration.labs import Lab, running, wait_for
 
@@ -82,8 +82,7 @@ def test_two_labs_stand_side_by_side_and_leave_nothing(place: Path) -> None:
         assert len(keys) == 9
         second.inject("kill-centre a")
     assert_gone(two, ports[1], keys, dev_shm)
-    seen = first.status
-    assert first.write("open-data/entry@edge", "still untouched") == 201, seen
+    assert first.write("open-data/entry@edge", "still-untouched") == 201
     keys = keys_of(one)
     assert drctl(one, "down").returncode == 0
     assert_gone(one, ports[0], keys, dev_shm)
@@ -126,8 +125,7 @@ def test_a_bring_up_killed_half_way_is_cleaned_by_the_next_one(place: Path) -> N
 def test_a_stale_lab_is_told_and_cleaned_by_status(place: Path) -> None:
     """The lab of the test before: all its processes are killed, as by a reboot."""
     folder = place / "half"
-    for process in control.processes(folder):
-        os.kill(process.pid, signal.SIGKILL)
+    processes.send(control.processes(folder), signal.SIGKILL)
     wait_for(lambda: not control.processes(folder), "all dead")
     said = drctl(folder, "status", "--output", "json")
     assert said.returncode == 0

@@ -93,6 +93,7 @@ async def test_an_app_stops_starts_and_remembers_the_epoch(world: World) -> None
     assert (reading.role, reading.upstream, reading.answers) == (Role.STANDBY, "", False)
     assert not (await world.act(Verb.STOP, app)).changed
     assert (await world.act(Verb.START, app, "open-data/db@b")).changed
+    await world.serves(app)
     reading = await world.read(app)
     assert (reading.role, reading.upstream, reading.answers) == (Role.PRIMARY, "b", True)
     assert (reading.writable, reading.epoch) == (True, world.epoch)
@@ -104,15 +105,16 @@ async def test_a_killed_app_is_really_started(world: World) -> None:
     world.begin()
     _, _, port = world.instance(app).address.rpartition(":")
     (pid,) = {
-        c.pid for c in psutil.net_connections("tcp") if c.laddr.port == int(port) and c.status == "LISTEN" and c.pid
+        c.pid for c in psutil.net_connections("tcp") if c.laddr[1:] == (int(port),) and c.status == "LISTEN" and c.pid
     }
     os.kill(pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
     assert (await world.read(app)).reach is Reach.REFUSED
     assert not (await world.act(Verb.STOP, app)).changed
     assert (await world.act(Verb.START, app, "open-data/db@b")).changed
+    await world.serves(app)
     reading = await world.read(app)
-    assert (reading.role, reading.upstream, reading.answers) == (Role.PRIMARY, "b", True)
+    assert (reading.role, reading.upstream) == (Role.PRIMARY, "b")
 
 
 async def test_an_app_without_a_start_command_says_so(world: World) -> None:
@@ -136,9 +138,9 @@ async def test_an_entry_is_redirected_and_back(world: World) -> None:
     assert (await world.act(Verb.REDIRECT, entry, "legal-person/app@a", "legal-person/app@b")).changed
     reading = await world.read(entry)
     assert (reading.routes_to, reading.answers) == (("a", "b"), True)
+    stranger = msgspec.structs.replace(world.instance("legal-person/app@a"), centre="z")
+    order = msgspec.structs.replace(world.order(entry), towards=(stranger,))
     with pytest.raises(ActionFailed, match="no server"):
-        stranger = msgspec.structs.replace(world.instance("legal-person/app@a"), centre="z")
-        order = msgspec.structs.replace(world.order(entry), towards=(stranger,))
         await world.haproxy.act(Verb.REDIRECT, order)
     assert (await world.read(entry)).routes_to == ("a", "b")
 
@@ -148,6 +150,7 @@ async def test_a_server_that_was_down_serves_at_once_after_a_redirect(world: Wor
     entry, app = "legal-person/entry@edge", "legal-person/app@c"
     world.begin()
     await world.act(Verb.REPOINT, app, "legal-person/db@a")
+    await world.serves(app)
     await world.act(Verb.REDIRECT, entry, app)
     assert (await world.read(entry)).answers
     await world.act(Verb.REDIRECT, entry, "legal-person/app@a", "legal-person/app@b")
@@ -233,14 +236,18 @@ async def test_a_playbook_leaves_nothing_at_home_and_no_secret_in_its_artifacts(
 async def test_a_playbook_of_the_operator_runs_with_its_variables(world: World, tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text(
         "- hosts: '{{ drctl_host }}'\n  gather_facts: false\n  tasks:\n"
-        "    - ansible.builtin.command: echo 'drctl-fact: said={{ word }} in {{ drctl_centre }} of {{ drctl_service }}'\n"
+        "    - ansible.builtin.command:\n"
+        "        argv: [echo, 'drctl-fact: said={{ word }} in {{ drctl_centre }} of {{ drctl_service }}']\n"
     )
+    (tmp_path / "broken.yml").write_text("- hosts: '{{ drctl_host }}'\n  tasks:\n    - no.such.module: x\n")
     world.postgresql._playbooks = Playbooks(tmp_path, ROOT / "inventories" / "lab" / "hosts.yaml")
     try:
         outcome = await world.act(Verb.RUN_PLAYBOOK, "sharing/db@c", playbook="own.yml", word="hello")
         assert [(f.name, f.value) for f in outcome.facts] == [("said", "hello in c of sharing/db")]
         with pytest.raises(ActionFailed, match=r"own\.yml"):
             await world.act(Verb.RUN_PLAYBOOK, "sharing/db@c", playbook="../own.yml")
+        with pytest.raises(ActionFailed, match=r"no\.such\.module"):
+            await world.act(Verb.RUN_PLAYBOOK, "sharing/db@c", playbook="broken.yml")
         with pytest.raises(ActionFailed, match="names no playbook"):
             await world.act(Verb.RUN_PLAYBOOK, "sharing/db@c")
     finally:

@@ -176,7 +176,7 @@ def centre_lost() -> Script:
         losses=tuple(_no_loss(system) for system in ("legal-person", "sharing")),
         approvers=("Zhang Wei 张伟",),
     )
-    inject = make_step("lab", Verb.INJECT, Phase.PREPARE, ("Inject: kill-centre a", "注入故障:kill-centre a"), wave=0)
+    inject = make_step("lab", Verb.INJECT, Phase.PREPARE, ("Inject: kill-centre a", "注入故障：kill-centre a"), wave=0)
     script.step(inject, 0.0, 0.06)
     for number, system in enumerate(("legal-person", "sharing")):
         _take_over(script, system, offset=0.02 * number, last=system == "sharing")
@@ -415,8 +415,8 @@ def city_lost() -> Script:
         missing=("legal-person/db@a: not a standby", "sharing/db@a: not a standby"),
         approvers=("Zhang Wei 张伟", "Li Na 李娜"),
     )
-    reason = Text(en="c receives asynchronously and was 0.2 s behind at most", zh="C 中心为异步复制,最大落后 0.2 秒")
-    inject = make_step("lab", Verb.INJECT, Phase.PREPARE, ("Inject: both centres", "注入故障:双中心失效"), wave=0)
+    reason = Text(en="c receives asynchronously and was 0.2 s behind at most", zh="C 中心为异步复制，最大落后 0.2 秒")
+    inject = make_step("lab", Verb.INJECT, Phase.PREPARE, ("Inject: both centres", "注入故障：双中心失效"), wave=0)
     script.step(inject, 0.0, 0.09)
     for number, system in enumerate(SYSTEMS):
         db, at = f"{system}/db", 0.05 * number

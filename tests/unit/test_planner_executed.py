@@ -100,11 +100,11 @@ async def test_one_system_alone(tmp_path: Path) -> None:
 
 async def test_a_switchover_that_fails_before_it_promotes_is_undone(tmp_path: Path) -> None:
     world = world_in(tmp_path)
-    world.fail["people/db@b:detach"] = "no such luck"
-    state = await carried_out(world, tmp_path, "switchover", target="b", systems=("people",))
-    assert state is RunState.UNDONE
-    assert standing(world, "people") == AT_HOME
-    assert not world.nodes()["people/db@a"].read_only
+    assert await carried_out(world, tmp_path, "switchover", target="b", systems=("people",)) is RunState.DONE
+    world.fail["people/db@c:hold"] = "no such luck"
+    assert await carried_out(world, tmp_path, "failback") is RunState.UNDONE
+    assert standing(world, "people") == IN_B
+    assert not world.nodes()["people/db@b"].read_only
 
 
 async def test_a_promotion_that_fails_leaves_no_second_primary(tmp_path: Path) -> None:

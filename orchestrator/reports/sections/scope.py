@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.topology import System
-from orchestrator.reports.markup import Markup, el, join, table
+from orchestrator.reports.markup import Markup, el, join, table, visible
 from orchestrator.reports.sections.base import View, para, people
 from orchestrator.reports.topology_svg import topology_svg
 
@@ -43,7 +43,7 @@ def _picture(view: View, snapshot: Snapshot | None, name: str) -> Markup:
     seen = el("figcaption", el("b", name), f" · {words.moment(snapshot.taken_at)}")
     if len(drawn) > PICTURE_MAX:
         return el("figure", seen, para(words("too large to show here", "过大，未在此展示")), class_="map")
-    return el("figure", seen, Markup(drawn), class_="map")
+    return el("figure", seen, Markup(visible(drawn)), class_="map")
 
 
 def _systems(view: View) -> Markup:

@@ -478,3 +478,21 @@ def test_a_sync_copy_declared_twice_is_judged_twice() -> None:
     system = replace(PEOPLE, services=(replace(PEOPLE.services[0], replications=copies),))
     topology = replace(TOPOLOGY, systems=(system,))
     assert verdicts("sync", HEALTHY, topology) == {B: PASS, C: FAIL}
+
+
+def test_an_app_without_a_database_behind_it_only_answers() -> None:
+    topology = replace(TOPOLOGY, systems=(replace(PEOPLE, services=(replace(PEOPLE.services[1], serves=""),)),))
+    assert findings("app", HEALTHY, topology)[APP_A].reason.en == "answers"
+
+
+def test_a_service_of_one_instance_has_no_timelines_to_compare() -> None:
+    database = replace(PEOPLE.services[0], instances=PEOPLE.services[0].instances[:1], replications=())
+    topology = replace(TOPOLOGY, systems=(replace(PEOPLE, services=(database,)),))
+    assert verdicts("timeline", HEALTHY, topology) == {}
+    assert verdicts("copies", HEALTHY, topology) == {DB: PASS}
+
+
+def test_a_sync_replication_from_a_centre_without_an_instance_is_unknown() -> None:
+    database = replace(PEOPLE.services[0], instances=PEOPLE.services[0].instances[1:], replications=COPIES[:1])
+    topology = replace(TOPOLOGY, systems=(replace(PEOPLE, services=(database,)),))
+    assert verdicts("sync", HEALTHY, topology) == {B: UNKNOWN}
