@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os.path
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def runbook_path(name: str) -> Path:
     Raises:
         Usage: there is no such runbook.
     """
-    if name.endswith((".yaml", ".yml")) and Path(name).is_file():
+    if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
         return Path(name)
     known = sorted(path.stem for path in (ROOT / "runbooks").glob("*.yaml"))
     if name in known:
@@ -51,9 +52,9 @@ def runbook_path(name: str) -> Path:
 
 
 def _named(name: str, folder: Path, marker: str, what: str) -> Path:
-    as_path = Path(name)
-    if (as_path / marker).is_file() or (as_path.is_file() and as_path.suffix in {".yaml", ".yml"}):
-        return as_path
+    # os.path, not pathlib: it answers False for an over-long name or a closed folder, where pathlib raises
+    if os.path.isfile(os.path.join(name, marker)) or (os.path.isfile(name) and name.endswith((".yaml", ".yml"))):
+        return Path(name)
     known = sorted(path.parent.name for path in folder.glob(f"*/{marker}"))
     if name in known:
         return folder / name

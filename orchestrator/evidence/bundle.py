@@ -35,6 +35,7 @@ BUNDLE = "bundle"
 """Name of the sealed folder inside a run folder; that of a run which was resumed after its sealing is `bundle-2`."""
 MANIFEST, SIGNATURE, SUMS, PUBLIC, GUIDE = "MANIFEST.json", "MANIFEST.sig", "SHA256SUMS", "public.pem", "VERIFY.md"
 _IS_BUNDLE = re.compile(rf"{BUNDLE}(-[1-9][0-9]{{0,3}})?")
+_PUT_ASIDE = re.compile(rf"{BUNDLE}[.-][1-9][0-9]{{0,3}}")
 FORMAT = "drctl-evidence/1"
 LANGUAGES = ("en", "zh")
 SIZE_MAX = 64 * 1024 * 1024
@@ -213,7 +214,7 @@ def _not_evidence(name: str) -> bool:
         own
         or drawn_anew
         or name in _NOT_EVIDENCE
-        or bool(_IS_BUNDLE.fullmatch(name))
+        or bool(_IS_BUNDLE.fullmatch(name) or _PUT_ASIDE.fullmatch(name))
         or name.startswith(".")
         or name.endswith((".part", ".pid"))
     )

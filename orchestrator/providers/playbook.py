@@ -28,8 +28,8 @@ from orchestrator.providers.base import ActionFailed, Order, Outcome, PlaybookRu
 
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
 """All that a playbook inherits. The rest may hold secrets, and ansible-runner writes its environment to disk."""
-_ENDING_S = 3.0
-"""Added to a playbook's bound for ansible's own beginning and end."""
+_ANSIBLE_S = 2.0
+"""Of a playbook's bound, what ansible's own beginning and end take: the script on the host gets the rest."""
 FACT = "drctl-fact:"
 ERROR = "drctl-error:"
 
@@ -78,7 +78,7 @@ class Playbooks:
             "inventory": str(self._inventory),
             "variables": variables(order, extra),
             "environment": _environment(private, self._inventory),
-            "within_s": max(1, round(order.within_s + _ENDING_S)),
+            "within_s": max(1, round(order.within_s) + 1),
         }
 
 
@@ -147,7 +147,7 @@ def variables(order: Order, extra: tuple[Setting, ...]) -> dict[str, str]:
         "instance": instance.id,
         "service": order.service.id,
         "centre": instance.centre,
-        "within_s": str(max(1, round(order.within_s))),
+        "within_s": str(max(1, round(order.within_s - _ANSIBLE_S))),
     }
     params = {s.name: s.value for s in (*order.service.params, *instance.params) if s.name not in told}
     added = {s.name: s.value for s in extra}
@@ -214,7 +214,7 @@ async def _run(private: Path, environment: Mapping[str, str], within_s: float) -
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(within_s + 2 * _ENDING_S):
+        async with asyncio.timeout(within_s):
             _, said = await child.communicate()
     except TimeoutError:
         return _Ended("killed")

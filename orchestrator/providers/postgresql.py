@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from orchestrator.model.observation import Reading
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Instance, Kind, Service
 from orchestrator.providers import postgresql_actions, postgresql_host, postgresql_reading
-from orchestrator.providers.base import Order, Outcome, PlaybookRunner, Unsupported
+from orchestrator.providers.base import ActionFailed, Order, Outcome, PlaybookRunner, Unsupported
 from orchestrator.providers.kinds import POSTGRESQL
 from orchestrator.providers.playbook import run_named
 
@@ -28,6 +29,8 @@ _HOST: Mapping[Verb, HostVerb] = {
     Verb.STOP: postgresql_host.stop,
     Verb.RUN_PLAYBOOK: run_named,
 }
+_GRACE_S = 0.3
+"""Every part of an act has the order's bound and its own words for when it is over; this holds the parts together."""
 VERBS = frozenset(_SQL) | frozenset(_HOST)
 
 
@@ -50,8 +53,10 @@ class PostgreSQL:
             Unsupported: `redirect`, and the verbs of the executor.
             ActionFailed: it did not reach its end.
         """
-        if verb in _SQL:
-            return await _SQL[verb](order)
-        if verb in _HOST:
-            return await _HOST[verb](self._playbooks, order)
-        raise Unsupported(f"a postgresql instance has no {verb.value}", hint="its entry is what sends users elsewhere")
+        if verb not in VERBS:
+            raise Unsupported(f"a postgresql instance has no {verb.value}", hint="an entry sends users elsewhere")
+        try:
+            async with asyncio.timeout(order.within_s + _GRACE_S):
+                return await (_SQL[verb](order) if verb in _SQL else _HOST[verb](self._playbooks, order))
+        except TimeoutError as e:
+            raise ActionFailed(f"{order.instance.id}: {verb.value} not done within {order.within_s:g} s") from e

@@ -39,7 +39,7 @@ _STATE = """
 select pg_is_in_recovery(), coalesce(nullif(current_setting('drctl.epoch', true), ''), '0')::bigint,
        current_setting('default_transaction_read_only'), current_setting('synchronous_standby_names'),
        current_setting('primary_conninfo'), coalesce(current_setting('primary_slot_name'), ''),
-       coalesce((select status from pg_stat_wal_receiver), ''),
+       exists (select from pg_stat_activity where backend_type = 'walreceiver'),
        case when pg_is_in_recovery()
             then coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0', 0)
             else pg_current_wal_lsn() - '0/0' end
@@ -55,7 +55,7 @@ class State(msgspec.Struct, frozen=True):
     sync_names: str
     conninfo: str
     slot: str
-    receiver: str
+    receiver: bool
     position: int
 
     def setting(self, name: str) -> str:
@@ -90,9 +90,13 @@ async def acting(
         raise ActionFailed(f"{instance.id}: {e.error}", hint=f"the instance is {e.reach.value}") from e
 
 
-def superseded(instance: Instance, seen: int, own: int) -> ActionFailed:
+class Superseded(ActionFailed):
+    """A later run has changed the instance: this one must not go on."""
+
+
+def superseded(instance: Instance, seen: int, own: int) -> Superseded:
     """The refusal of an older run."""
-    return ActionFailed(
+    return Superseded(
         f"{instance.id} has seen epoch {seen}, and this run's is {own}: a later run took over",
         hint="`drctl runs list` shows it; this run must not go on",
     )
@@ -246,12 +250,13 @@ async def repoint(order: Order) -> Outcome:
     """A standby receives from `towards[0]` from now on, or from nobody."""
     if not order.towards:
         return await _detach(order)
-    source = order.towards[0]
+    source, centre = order.towards[0], order.instance.centre
     async with acting(order.instance, order) as (talk, state):
         _refuse_primary(order, state)
-        await ensure_slot(order, source)
-        centre = order.instance.centre
+        unready = await _slot_fault(order, source)
         changed = await settle(talk, state, order, {UPSTREAM: conninfo(source, centre), SLOT: centre})
+    if unready is not None:
+        raise unready
     await until_attached(order, source)
     dropped = await release_slots(order, source)
     return Outcome(
@@ -301,6 +306,21 @@ def _refuse_primary(order: Order, state: State) -> None:
             f"{order.instance.id} is a primary: it receives from nobody and cannot be repointed",
             hint="rejoin makes a standby of it",
         )
+
+
+async def _slot_fault(order: Order, source: Instance) -> ActionFailed | None:
+    """Make the slot; a source that is down is told of later, so that a detachment can be taken back all the same.
+
+    Raises:
+        Superseded: the source has seen a later run.
+    """
+    try:
+        await ensure_slot(order, source)
+    except Superseded:
+        raise
+    except ActionFailed as e:
+        return e
+    return None
 
 
 async def ensure_slot(order: Order, source: Instance) -> None:

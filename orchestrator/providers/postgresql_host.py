@@ -15,6 +15,7 @@ from orchestrator.model.topology import Instance, Role, Setting
 from orchestrator.providers.base import ActionFailed, Order, Outcome, PlaybookRunner
 from orchestrator.providers.postgresql_actions import (
     READ_ONLY,
+    Superseded,
     acting,
     drop_idle,
     ensure_slot,
@@ -125,10 +126,10 @@ async def _follow(order: Order, now: Reading) -> Outcome | None:
         return None
     try:
         done = await repoint(msgspec.structs.replace(order, within_s=min(order.within_s / 2, STREAM_S)))
+    except Superseded:
+        raise
     except ActionFailed:
-        # A later run's epoch is no reason to rebuild the instance: look again, and let that refusal stand.
-        async with acting(order.instance, order):
-            return None
+        return None
     return msgspec.structs.replace(done, facts=(*done.facts, fact("method", "repoint")))
 
 
@@ -180,6 +181,8 @@ async def _rebuild(run: PlaybookRunner, order: Order, source: Instance, methods:
         facts = (*facts, *outcome.facts)
         try:
             await until_attached(order, source, min(STREAM_S, max(1.0, ends - time.monotonic())))
+        except Superseded:
+            raise
         except ActionFailed:
             continue
         return msgspec.structs.replace(outcome, facts=facts)

@@ -66,6 +66,7 @@ select json_build_object(
       then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end,
   'conninfo', current_setting('primary_conninfo'),
   'streaming', exists (select from receiver where live),
+  'receiver', exists (select from pg_stat_activity where backend_type = 'walreceiver'),
   'heard_s', (select extract(epoch from clock_timestamp() - last_msg_receipt_time) from receiver),
   'ping_s', extract(epoch from current_setting('wal_receiver_timeout')::interval),
   'sync_names', current_setting('synchronous_standby_names'),
@@ -106,6 +107,7 @@ class _Look(msgspec.Struct, frozen=True):
     replayed_age_s: float | None
     conninfo: str
     streaming: bool
+    receiver: bool
     heard_s: float | None
     ping_s: float
     sync_names: str
@@ -158,7 +160,7 @@ async def _look(talk: Session, service: Service, instance: Instance) -> Reading:
         replayed=look.replayed,
         lag_s=await _lag(talk, look) if look.standby else None,
         upstream=centre_of_conninfo(look.conninfo, service, instance.centre) if look.standby else "",
-        receiving=look.streaming if look.standby else None,
+        receiving=_receiving(look) if look.standby else None,
         downstreams=_downstreams(look, service),
         sync_required=None if look.standby else required(look.sync_names, look.sync_commit, service, instance),
         clock_offset_s=offset_s,
@@ -170,6 +172,11 @@ async def _look(talk: Session, service: Service, instance: Instance) -> Reading:
         last_heard_s=look.heard_s,
         settings=_settings(look),
     )
+
+
+def _receiving(look: _Look) -> bool:
+    """A live stream; of one that is set to receive from nobody a receiver's process is enough, it may be a late one."""
+    return look.streaming if look.conninfo.strip() else look.receiver
 
 
 def _downstreams(look: _Look, service: Service) -> tuple[Downstream, ...]:

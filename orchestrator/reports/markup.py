@@ -63,7 +63,7 @@ def number(value: float) -> str:
 
 
 def visible(text: str) -> str:
-    """The text without what cannot be seen. Control characters and direction overrides could make a name look like another one, or break the document."""
+    """The text without control characters and direction overrides, which could make a name look like another one."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 

@@ -39,6 +39,11 @@ Look = frozenset[tuple[str, int]]
 """Versions and prints of what is shown for one place or key; mostly one, empty for nothing."""
 
 
+Remark = tuple[Look | None, Look]
+"""The primary's look (None: whatever it was) and the replica's, where they do not agree."""
+Memory = Counter[Remark]
+
+
 class Ruling(Enum):
     """What a round makes of one row."""
 
@@ -117,7 +122,7 @@ async def settle(job: Job, replica: str, by: Address, ids: Iterable[str]) -> Set
         RowsUnreadable: one of the copies could not be read.
     """
     case, result = _Case(job, replica, by), Settled(undecided=sorted(set(ids)))
-    earlier: defaultdict[str, Counter[Look]] = defaultdict(Counter)
+    earlier: defaultdict[str, Memory] = defaultdict(Counter)
     for burst, pause_s in zip(BURSTS, PAUSES_S, strict=True):
         if not result.undecided:
             break
@@ -129,14 +134,12 @@ async def settle(job: Job, replica: str, by: Address, ids: Iterable[str]) -> Set
     return result
 
 
-def _judge(
-    primary: _Shown, theirs: _Shown, earlier: defaultdict[str, Counter[Look]], result: Settled, *, ahead: bool
-) -> None:
+def _judge(primary: _Shown, theirs: _Shown, earlier: defaultdict[str, Memory], result: Settled, *, ahead: bool) -> None:
     ids, result.undecided = result.undecided, []
     for name in ids:
         seen, shown = primary.looks(name), theirs.looks(name)
         ruling, (left, right) = rule(seen, shown, earlier[name])
-        earlier[name].update(set(shown))
+        earlier[name].update(remarks(seen, shown))
         if ruling is Ruling.DIFFERENT and not ahead:
             result.pairs += pair_rows(primary.rows(name, left), theirs.rows(name, right))
         elif ruling is Ruling.AGREED_GONE:
@@ -145,12 +148,12 @@ def _judge(
             result.undecided.append(name)
 
 
-def rule(primary: list[Look], replica: list[Look], earlier: Counter[Look]) -> tuple[Ruling, tuple[Look, Look]]:
+def rule(primary: list[Look], replica: list[Look], earlier: Memory) -> tuple[Ruling, tuple[Look, Look]]:
     """Judge one row by the reads of one round (`primary` ends with the read after the replica's).
 
-    `earlier` says in how many rounds before the replica showed what.
+    `earlier` counts the remarks of the rounds before.
     """
-    before, after, last = primary[0], primary[-1], replica[-1]
+    before, last = primary[0], replica[-1]
     for shown in replica:
         if shown and shown in primary:
             return Ruling.AGREED, (shown, shown)
@@ -159,11 +162,21 @@ def rule(primary: list[Look], replica: list[Look], earlier: Counter[Look]) -> tu
             return Ruling.DIFFERENT, (twisted, shown)
     if not last and not before:
         return Ruling.AGREED_GONE, (before, last)
-    for shown in replica:
-        steady = before == after or bool(shown)
-        if shown != before and steady and earlier[shown] >= PERSIST - 1:
-            return Ruling.DIFFERENT, (before, shown)
+    for remark in remarks(primary, replica):
+        if earlier[remark] >= PERSIST - 1:
+            return Ruling.DIFFERENT, (before, remark[1])
     return Ruling.OPEN, (before, last)
+
+
+def remarks(primary: list[Look], replica: list[Look]) -> set[Remark]:
+    """What would be a difference if it stays so: the primary stands still and the replica shows something else, or the
+    replica shows one version while `before` shows another.
+    """
+    before, after = primary[0], primary[-1]
+    found: set[Remark] = {(None, shown) for shown in replica if shown and shown != before}
+    if before == after:
+        found |= {(before, shown) for shown in replica if shown != before}
+    return found
 
 
 def contradicts(ours: Look, theirs: Look) -> bool:

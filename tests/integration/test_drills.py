@@ -1,4 +1,5 @@
-"""One live drill for each fault; every outcome is read from the databases and the canary's ledger, not from our records."""
+"""One live drill for each fault; outcomes are read from the databases and the ledger, not from our own records.
+"""
 
 from __future__ import annotations
 

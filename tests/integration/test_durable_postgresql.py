@@ -13,8 +13,7 @@ import pytest
 from orchestrator import runstore
 from orchestrator.model.plan import Verb
 from orchestrator.model.run import RunState
-from tests.integration.labs import Lab
-from tests.integration.test_durable import (
+from tests.integration.executors import (
     assert_whole,
     complaints,
     create,
@@ -24,7 +23,8 @@ from tests.integration.test_durable import (
     wait_until,
     world_of,
 )
-from tests.simworld import plan, step
+from tests.integration.labs import Lab
+from tests.simestate import plan, step
 
 pytestmark = pytest.mark.lab
 

@@ -123,6 +123,10 @@ async def test_a_frozen_primary_is_fenced_for_good(world: World) -> None:
     assert time.monotonic() - began < 4 * 0.5 + 2.0
 
     await world.act(Verb.REPOINT, sync)
+    with pytest.raises(ActionFailed):
+        await world.act(Verb.REPOINT, sync, primary, within_s=1.0)
+    assert (await world.read(sync)).upstream == primary[-1]  # the way back is set, though its source is not there
+    await world.act(Verb.REPOINT, sync)
     await world.act(Verb.PROMOTE, sync)
     world.write(sync, "after")
     assert (await world.act(Verb.FENCE, primary)).changed

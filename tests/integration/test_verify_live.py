@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from orchestrator.model.observation import Verdict
-from orchestrator.model.proof import Method, Part, Sameness, proof_ok
+from orchestrator.model.proof import ContentProof, Method, Part, Sameness, TableProof, proof_ok
 from orchestrator.model.rows import RowsUnreadable
 from orchestrator.model.topology import Role, Setting
 from orchestrator.providers.postgresql_rows import PostgresRows
@@ -298,3 +299,50 @@ def test_a_replica_that_does_not_answer_is_unknown_and_two_primaries_are_refused
     assert "more than one primary" in both.reason.en
     none = asyncio.run(verify_service(service, sources(nobody), Options()))
     assert (none.readable, none.ok) == (False, False)
+
+
+def test_a_commit_that_waits_for_a_replica_is_not_a_difference(live: Pair) -> None:
+    """It is durable and replayed, so replicas show it; the primary does not until the wait ends."""
+    live.a.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    live.a.sql("SELECT pg_reload_conf()")
+    waiting = live.a.connect()
+    try:
+        wait_for(lambda: live.a.sql("SHOW synchronous_standby_names") == [("nobody",)], 10, "the setting")
+        with ThreadPoolExecutor(1) as pool:
+            hanging = pool.submit(waiting.execute, "UPDATE person SET name = 'not acknowledged' WHERE id = 5")
+            shown = "SELECT name FROM person WHERE id = 5"
+            wait_for(lambda: live.b.sql(shown) == [("not acknowledged",)], 10, "the replica to show it")
+            assert live.a.sql(shown) != live.b.sql(shown)
+            for locks in (True, False):
+                found = content(live, locks=locks, tables=("person",))
+                assert of(found, "public.person").sameness is Sameness.UNKNOWN, of(found, "public.person")
+            live.a.sql("ALTER SYSTEM RESET synchronous_standby_names")
+            live.a.sql("SELECT pg_reload_conf()")
+            hanging.result(20)
+        assert content(live, locks=False, tables=("person",)).verdict is Verdict.PASS
+    finally:
+        live.a.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        live.a.sql("SELECT pg_reload_conf()")
+        waiting.close()
+
+
+def test_synchronous_replication_under_writes_shows_no_false_difference(live: Pair) -> None:
+    def commit_together(connection: psycopg.Connection[Any], number: int) -> None:
+        connection.execute("SET synchronous_commit = on")
+        write(connection, number)
+
+    live.a.sql("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (b)'")
+    live.a.sql("SELECT pg_reload_conf()")
+    try:
+        with Writer(live.a, commit_together, clients=4):
+            for _ in range(3):
+                proof = prove(live, Part.CONTENT, locks=False)
+                assert all(t.sameness is not Sameness.DIFFERENT for r in proof.replicas for t in _tables(r.content))
+                assert proof.ok, msgspec.json.encode(proof).decode()
+    finally:
+        live.a.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        live.a.sql("SELECT pg_reload_conf()")
+
+
+def _tables(found: ContentProof | None) -> tuple[TableProof, ...]:
+    return found.tables if found else ()

@@ -23,7 +23,8 @@ from orchestrator.model.plan import Phase, Plan, Verb
 from orchestrator.model.run import Record
 from orchestrator.reports.live import Watch, live_view, picture
 from orchestrator.runstore import Run
-from tests.simworld import SimWorld, plan, step, topology
+from tests.simestate import plan, step, topology
+from tests.simworld import SimWorld
 
 A, ENTRY = "people/db@a", "people/entry@edge"
 NOTHING = Snapshot(estate="sim", taken_at=utc_now(), took_s=0.0, readings=())

@@ -50,7 +50,7 @@ def test_variables_are_the_order_the_parameters_and_what_the_verb_adds() -> None
     found = variables(order(word="x", playbook="p.yml"), (Setting(name="source_host", value="src"),))
     assert found == {
         "word": "x", "drctl_run": "r", "drctl_step": "s/db@a:fence", "drctl_epoch": "7", "drctl_instance": "s/db@a",
-        "drctl_service": "s/db", "drctl_centre": "a", "drctl_within_s": "12", "drctl_address": "h:1",
+        "drctl_service": "s/db", "drctl_centre": "a", "drctl_within_s": "10", "drctl_address": "h:1",
         "drctl_pgdata": "/data", "drctl_user": "own", "drctl_bindir": "/bin", "drctl_source_host": "src",
     }  # fmt: skip
 

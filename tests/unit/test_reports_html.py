@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -364,7 +365,7 @@ def test_segments_cover_the_time_until_service_without_gap_or_overlap(lost: Path
     timeline = read_dossier(lost).timeline
     parts = segments(timeline)
     assert parts[0].begin_s == 0.0 and parts[-1].end_s == pytest.approx(timeline.service_end_s)
-    assert all(a.end_s == b.begin_s for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.end_s == b.begin_s for a, b in itertools.pairwise(parts))
     totals = dict(phase_seconds(parts))
     assert sum(totals.values()) == pytest.approx(timeline.service_end_s)
     assert totals[Phase.PROMOTE] == pytest.approx(0.17, abs=0.02)

@@ -19,7 +19,8 @@ from orchestrator.model.observation import Reach, Reading, Snapshot
 from orchestrator.model.plan import Mode, Plan, Verb
 from orchestrator.model.run import RunState
 from orchestrator.runstore import Owner, Run
-from tests.simworld import SimWorld, plan, step, topology
+from tests.simestate import plan, step, topology
+from tests.simworld import SimWorld
 
 A = "people/db@a"
 NOTHING = Snapshot(estate="sim", taken_at="2026-11-23T00:00:00Z", took_s=0.0, readings=())

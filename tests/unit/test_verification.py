@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import msgspec
@@ -33,12 +34,13 @@ from orchestrator.verification import catalogue
 from orchestrator.verification.canary_row import rank
 from orchestrator.verification.options import Pace
 from orchestrator.verification.result import VALUE_CHARS, difference, explain, pair_rows
-from orchestrator.verification.settle import Look, Ruling, rule
+from orchestrator.verification.settle import Look, Memory, Ruling, remarks, rule
 from orchestrator.verification.spans import LEAF_PAGES, is_leaf, spans_of, split
 
 V1: Look = frozenset({("v1", 10)})
 V2: Look = frozenset({("v2", 20)})
 V3: Look = frozenset({("v3", 30)})
+V4: Look = frozenset({("v4", 40)})
 GONE: Look = frozenset()
 
 
@@ -48,44 +50,74 @@ def table(name: str = "t", mark: str = "m", pages: int = 100, key: tuple[str, ..
     )
 
 
+Round = tuple[list[Look], list[Look]]
+
+
+def rulings(*rounds: Round) -> list[Ruling]:
+    """What each of several rounds makes of a row."""
+    memory: Memory = Counter()
+    found = []
+    for primary, replica in rounds:
+        found.append(rule(primary, replica, memory)[0])
+        memory.update(remarks(primary, replica))
+    return found
+
+
 @pytest.mark.parametrize(
-    ("primary", "replica", "earlier", "expected"),
+    ("primary", "replica", "expected"),
     [
-        ([V1, V1], [V1], set(), Ruling.AGREED),
-        ([V1, V2], [V2], set(), Ruling.AGREED),
-        ([V1, V2, V3], [V3, V2], set(), Ruling.AGREED),
-        ([GONE, GONE], [GONE], set(), Ruling.AGREED_GONE),
-        ([GONE, V1], [GONE], set(), Ruling.AGREED_GONE),
-        ([V1, V1], [V2], set(), Ruling.DIFFERENT),
-        ([V1, V1], [GONE], set(), Ruling.DIFFERENT),
-        ([V1, V2], [V3], set(), Ruling.OPEN),
-        ([V2, V3], [V1], {V1}, Ruling.DIFFERENT),
-        ([GONE, GONE], [V1], set(), Ruling.OPEN),
-        ([GONE, GONE], [V1], {V1}, Ruling.DIFFERENT),
-        ([V1, V2], [GONE], {GONE}, Ruling.OPEN),
-        ([V1, V2], [frozenset({("v1", 99)})], set(), Ruling.DIFFERENT),
+        ([V1, V1], [V1], Ruling.AGREED),
+        ([V1, V2], [V2], Ruling.AGREED),
+        ([V1, V2, V3], [V3, V2], Ruling.AGREED),
+        ([GONE, GONE], [GONE], Ruling.AGREED_GONE),
+        ([GONE, V1], [GONE], Ruling.AGREED_GONE),
+        ([V1, V2], [frozenset({("v1", 99)})], Ruling.DIFFERENT),
+        ([V1, V1], [V2], Ruling.OPEN),
+        ([V1, V2], [V3], Ruling.OPEN),
     ],
 )
-def test_a_round_tells_differences_from_changes(
-    primary: list[Look], replica: list[Look], earlier: set[Look], expected: Ruling
-) -> None:
-    assert rule(primary, replica, earlier)[0] is expected
+def test_what_one_round_tells(primary: list[Look], replica: list[Look], expected: Ruling) -> None:
+    assert rulings((primary, replica)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [
+        ([([V1, V1], [GONE])] * 3, Ruling.DIFFERENT),
+        ([([GONE, GONE], [V1])] * 3, Ruling.DIFFERENT),
+        ([([V1, V1], [V2])] * 3, Ruling.DIFFERENT),
+        ([([V1, V1], [V2])] * 2, Ruling.OPEN),
+        ([([V2, V3], [V1]), ([V3, V3], [V1]), ([V4, V4], [V1])], Ruling.DIFFERENT),
+        ([([V1, V1], [GONE]), ([V2, V2], [GONE]), ([V3, V3], [GONE])], Ruling.OPEN),
+        ([([V1, V1], [V2]), ([V2, V2], [V3]), ([V3, V3], [V4])], Ruling.OPEN),
+    ],
+)
+def test_a_difference_must_stay(rounds: list[Round], expected: Ruling) -> None:
+    assert rulings(*rounds)[-1] is expected
+    assert Ruling.DIFFERENT not in rulings(*rounds)[:-1]
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 3), min_size=3, max_size=12), st.lists(st.integers(0, 11), min_size=12, max_size=12))
-def test_a_faithful_replica_is_never_called_different(history: list[int], moments: list[int]) -> None:
-    """Any history of versions (0: deleted), any moments of the reads that keep their order: no round says DIFFERENT."""
+@given(
+    st.lists(st.integers(0, 3), min_size=3, max_size=12),
+    st.lists(st.integers(0, 11), min_size=16, max_size=16),
+    st.booleans(),
+)
+def test_a_faithful_replica_is_never_called_different(history: list[int], moments: list[int], ahead: bool) -> None:
+    """Any history of versions (0: deleted), any moments of the reads that keep their order: no round says DIFFERENT.
+
+    `ahead`: the replica shows commits that the primary shows only later, as with synchronous replication.
+    """
     shown: list[Look] = []
     for number, value in enumerate(history):
         kept = number > 0 and history[number - 1] == value
         shown.append(shown[-1] if kept else frozenset({(f"{number}", value)}) if value else GONE)
-    times = sorted(moment % len(shown) for moment in moments)
-    earlier: set[Look] = set()
-    for before, middle, replica, after in zip(*[iter(times)] * 4, strict=True):
-        looks = [shown[replica]]
-        assert rule([shown[before], shown[middle], shown[after]], looks, earlier)[0] is not Ruling.DIFFERENT
-        earlier |= set(looks)
+    times = iter(sorted(moment % len(shown) for moment in moments))
+    rounds: list[Round] = []
+    for before, middle, third, fourth in zip(times, times, times, times, strict=True):
+        replica, after = (fourth, third) if ahead else (third, fourth)
+        rounds.append(([shown[before], shown[middle], shown[after]], [shown[replica]]))
+    assert Ruling.DIFFERENT not in rulings(*rounds)
 
 
 @settings(deadline=None)
