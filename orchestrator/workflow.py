@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from orchestrator import runstore
+from orchestrator.approvals import read_approvals, read_plan
 from orchestrator.carry import Injector, Manner, Outcome, carry_out
+from orchestrator.checks.conditions import remember
 from orchestrator.conclusion import CanaryRows
 from orchestrator.diskfile import read, write
-from orchestrator.errors import Refused, Unreadable
+from orchestrator.errors import BadFile, Refused, Unreadable
 from orchestrator.model.observation import Reach, Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan
 from orchestrator.model.request import Request
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 OBSERVE_WITHIN_S = 2.0
 """Bound of one look; a dead centre costs this once, for all its instances at the same time."""
 APPROVERS = 2
-INTERPRETER = "1"
-"""Version of the plan interpreter: raised when a plan of before could mean something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +53,26 @@ class Context:
     injector: Injector | None
 
     async def observe(self, instances: Collection[str] | None = None, within_s: float = OBSERVE_WITHIN_S) -> Snapshot:
-        """Look at every instance (or at some) at once; a look at all is kept as the last one known."""
+        """Look at every instance (or at some) at once; what a look at all saw is remembered."""
         from orchestrator.observer import observe
 
         snapshot = await observe(self.topology, self.probers, instances, within_s)
         if instances is None:
-            (self.home / "observations").mkdir(parents=True, exist_ok=True)
-            write(self.home / "observations" / "last.json", snapshot)
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            write(self._memory, remember(self.remembered(), snapshot))
         return snapshot
+
+    @property
+    def _memory(self) -> Path:
+        """Of this very topology, addresses included: what another lab showed proves nothing of this one."""
+        return self.home / "observations" / f"{self.topology_sha256[:16]}.json"
+
+    def remembered(self) -> Snapshot | None:
+        """Each instance as it last answered: of a centre that is dark now, the proof of its sync chain."""
+        try:
+            return read(self._memory, Snapshot)
+        except BadFile:
+            return None
 
     def row_source(self, instance: Instance) -> RowSource:
         """Reads the content of one copy."""
@@ -121,7 +133,7 @@ async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]
     """
     if wanted.plan_file is None:
         return await make_plan(context, wanted)
-    filed = read(wanted.plan_file, Plan)
+    filed = read_plan(wanted.plan_file)
     if filed.topology_sha256 != context.topology_sha256:
         raise Refused("the topology is not the one that the plan was made for", hint="plan again: `drctl plan`")
     again = Wanted(
@@ -150,8 +162,9 @@ async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
     if wanted.mode is Mode.TABLETOP:
         look, before = None, Snapshot(estate=context.topology.id, taken_at=now, took_s=0.0, readings=())
     else:
-        look = before = await context.observe()
+        look = await context.observe()
         readable(look)
+        before = context.remembered() or look
     request = Request(
         mode=wanted.mode,
         lost=wanted.lost,
@@ -161,9 +174,8 @@ async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
         accept_loss=wanted.accept_loss,
         created_at=now,
         topology_sha256=context.topology_sha256,
-        version=INTERPRETER,
     )
-    return plan(context.topology, look, runbook, request, context.timings()), before
+    return plan(context.topology, look, runbook, request, context.timings(), before=before), before
 
 
 def readable(snapshot: Snapshot) -> None:
@@ -182,7 +194,7 @@ def consents(plan: Plan, wanted: Wanted) -> tuple[Approval, ...]:
     Raises:
         Refused: fewer than two different people consent to this very plan.
     """
-    given = list(_filed_approvals(plan, wanted.plan_file))
+    given = list(read_approvals(wanted.plan_file, plan)) if wanted.plan_file else []
     if wanted.approved_by and not plan.lab:
         raise Refused("--approved-by is for the lab", hint="approvers consent with `drctl approve PLAN.json --name …`")
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -200,11 +212,3 @@ def consents(plan: Plan, wanted: Wanted) -> tuple[Approval, ...]:
             hint="`drctl plan … -o plan.json`, then `drctl approve plan.json --name …` by each",
         )
     return tuple(given)
-
-
-def _filed_approvals(plan: Plan, plan_file: Path | None) -> tuple[Approval, ...]:
-    if plan_file is None:
-        return ()
-    path = plan_file.with_name(f"{plan_file.name}.approvals.json")
-    filed = read(path, tuple[Approval, ...]) if path.exists() else ()
-    return tuple(a for a in filed if a.plan_sha256 == plan.sha256)

@@ -271,19 +271,16 @@ async def _detach(order: Order) -> Outcome:
     async with acting(order.instance, order) as (talk, state):
         _refuse_primary(order, state)
         changed = await settle(talk, state, order, {UPSTREAM: ""})
-        await until("the end of its stream", lambda: _silent(talk), order)
-        now = await look(talk)
-    return Outcome(
-        detail=f"{order.instance.id} receives from nobody", changed=changed, facts=(fact("received", now.position),)
-    )
+        seen = [state]
 
+        async def silent() -> bool:
+            """Twice in a row: the server's startup process may just be about to start a receiver as it was set before."""
+            seen.append(await look(talk))
+            return not (seen[-1].receiver or seen[-2].receiver) and len(seen) > 2
 
-async def _silent(talk: Session) -> bool:
-    """No receiver, twice in a row: the server's startup process may just be about to start one with the old setting."""
-    if (await look(talk)).receiver:
-        return False
-    await asyncio.sleep(POLL_S)
-    return not (await look(talk)).receiver
+        await until("the end of its stream", silent, order)
+    received = fact("received", seen[-1].position)
+    return Outcome(detail=f"{order.instance.id} receives from nobody", changed=changed, facts=(received,))
 
 
 async def until_attached(order: Order, source: Instance, within_s: float | None = None) -> None:

@@ -24,6 +24,8 @@ STRIP_TOP, STRIP_BOTTOM = 230.0, 252.0
 HEIGHT = 271.0
 BUCKET_S = 0.1
 BARS_MAX = 240
+SILENCE_S, SILENCE_INTERVALS = 1.0, 50.0
+"""A canary that sent nothing for so long (and for so many of its intervals) was not at work."""
 LATENCY_MIN_MS, LATENCY_MAX_MS = 1.0, 2000.0
 
 
@@ -39,6 +41,7 @@ class _Plot:
         self.first = min((o.s for o in self.operations), default=head.t0_mono) + self.shift
         self.last = max((o.e for o in self.operations), default=head.t0_mono + 1) + self.shift
         self.window = self._window(timeline)
+        self.silences = silences(ledger, self.shift)
 
     def _window(self, timeline: Timeline) -> tuple[float, float]:
         """The time around the outage; where there was none, around the zero."""
@@ -47,6 +50,13 @@ class _Plot:
         marks = [s for s in (timeline.fault_s, timeline.declared_s) if s is not None and abs(s - begin) < 3 * pad]
         low, high = min([begin, *marks]) - pad, max([end, *marks]) + pad
         return max(low, self.first), max(min(high, self.last), max(low, self.first) + 0.5)
+
+
+def silences(ledger: Ledger, shift: float = 0.0) -> tuple[tuple[float, float], ...]:
+    """Times in which the canary itself sent nothing (it was killed, or its host stood still): nobody was asked then."""
+    longest = max(SILENCE_S, SILENCE_INTERVALS / ledger.header.rate)
+    sent = sorted(o.s for o in ledger.operations)
+    return tuple((a + shift, b + shift) for a, b in itertools.pairwise(sent) if b - a > longest)
 
 
 def outage_chart(ledger: Ledger, seen: EntryOutage | None, timeline: Timeline, words: Words) -> Markup:
@@ -64,6 +74,7 @@ def outage_chart(ledger: Ledger, seen: EntryOutage | None, timeline: Timeline, w
         title,
         _shade(scale, plot, LATENCY_TOP, RATE_BOTTOM, words),
         time_axis(scale, LATENCY_TOP, RATE_BOTTOM, words),
+        _silent(scale, plot, words),
         _latency_axis(words),
         _dots(plot, scale),
         _bars(plot, scale, RATE_TOP, RATE_BOTTOM, words),
@@ -80,6 +91,20 @@ def _shade(scale: Scale, plot: _Plot, top: float, bottom: float, words: Words) -
     text = label((x + end) / 2, RATE_BOTTOM - 16, length, class_="tout", anchor="middle")
     wide = text_width(length, 15) + 8 < end - x
     return join((el("rect", x=x, y=top, width=end - x, height=bottom - top, class_="out"), text if wide else None))
+
+
+def _silent(scale: Scale, plot: _Plot, words: Words) -> Markup:
+    """Where nobody was asked, so that an empty stretch is not taken for a measured one."""
+    parts, name = [], words("canary not at work", "拨测未运行")
+    for begin, end in plot.silences:
+        x, right = scale.clipped(begin), scale.clipped(end)
+        if right > x:
+            parts.append(
+                el("rect", x=x, y=LATENCY_TOP, width=right - x, height=RATE_BOTTOM - LATENCY_TOP, class_="hush")
+            )
+        if text_width(name, 12) + 8 < right - x:
+            parts.append(label((x + right) / 2, LATENCY_TOP + 18, name, class_="ax", anchor="middle"))
+    return join(parts)
 
 
 def _latency_y(milliseconds: float) -> float:
@@ -176,15 +201,15 @@ class Segment(Frozen, kw_only=True):
 
 
 def segments(timeline: Timeline) -> tuple[Segment, ...]:
-    """Every instant from the zero until service, given to the latest phase of a critical step that was at work then."""
+    """Every instant from the recovery's begin until service, given to the latest phase of a critical step that was at work then."""
     order = list(Phase)
-    end = timeline.service_end_s
+    start, end = timeline.begin_s, timeline.service_end_s
     steps = [
         (t.begin_s, t.end_s, t.step.phase)
         for t in timeline.steps
         if t.begin_s is not None and t.end_s is not None and t.step.critical and t.step.phase is not Phase.PROTECT
     ]
-    edges = sorted({0.0, end, *(min(max(e, 0.0), end) for b, f, _ in steps for e in (b, f))})
+    edges = sorted({start, end, *(min(max(e, start), end) for b, f, _ in steps for e in (b, f))})
     found: list[Segment] = []
     for begin, finish in itertools.pairwise(edges):
         at_work = [p for b, f, p in steps if b <= begin and f >= finish]
@@ -197,8 +222,9 @@ def segments(timeline: Timeline) -> tuple[Segment, ...]:
 def rto_bar(timeline: Timeline, served_s: float | None, words: Words) -> Markup:
     """One bar from the fault to service, a colour for each phase; the figures stand beside it as a list."""
     parts = segments(timeline)
-    end = max(timeline.service_end_s, served_s or 0.0, 1e-3)
-    scale = Scale(0.0, end * 1.04, 10.0, RIGHT)
+    end = max(timeline.service_end_s, served_s or 0.0, timeline.begin_s + 1e-3)
+    begin = timeline.begin_s
+    scale = Scale(begin, begin + (end - begin) * 1.04, 10.0, RIGHT)
     marks = (
         (timeline.fault_s, "flt", words("fault", "故障")),
         (timeline.declared_s, "dcl", words("declared", "确认失效")),

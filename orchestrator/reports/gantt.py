@@ -34,7 +34,7 @@ def recovery_gantt(timeline: Timeline, words: Words) -> Markup:
     """Steps until users are served again, on the scale of that time; what ends later is cut and says when."""
     times = [t for t in timeline.steps if t.step.phase is not Phase.PROTECT]
     end = max(timeline.service_end_s, max((t.planned_end_s for t in times if t.step.critical), default=0.0), 0.1)
-    begin = min([0.0, *(t.begin_s for t in times if t.begin_s is not None)])
+    begin = min([timeline.begin_s, *(t.begin_s for t in times if t.begin_s is not None)])
     title = words("Steps until users are served", "恢复服务前的步骤")
     return _gantt(chosen(times), Scale(begin, begin + (end - begin) * 1.06, LEFT, RIGHT), timeline, title, words)
 
@@ -44,7 +44,9 @@ def protect_gantt(timeline: Timeline, words: Words) -> Markup:
     times = [t for t in timeline.steps if t.step.phase is Phase.PROTECT]
     ends = [e for t in times for e in (t.end_s, t.planned_end_s) if e is not None]
     title = words("Steps that restore protection", "恢复保护的步骤")
-    return _gantt(chosen(times), Scale(0.0, max([*ends, 1.0]) * 1.04, LEFT, RIGHT), timeline, title, words)
+    begin = timeline.begin_s
+    end = begin + (max([*ends, begin + 1.0]) - begin) * 1.04
+    return _gantt(chosen(times), Scale(begin, end, LEFT, RIGHT), timeline, title, words)
 
 
 def _gantt(times: Sequence[StepTime], scale: Scale, timeline: Timeline, title: str, words: Words) -> Markup:

@@ -119,6 +119,11 @@ class Timeline:
         return any(g.verdict is not Verdict.PASS for g in time.gates)
 
     @cached_property
+    def begin_s(self) -> float:
+        """When the recovery began: at the fault, or where none was injected with the first step."""
+        return 0.0 if self.fault_s is not None else self._first_begin()
+
+    @cached_property
     def end_s(self) -> float:
         """When the last step ended."""
         return max((t.end_s for t in self.steps if t.end_s is not None), default=0.0)

@@ -128,12 +128,12 @@ class Words:
         return self.of(known) if known else name.replace("_", " ")
 
     def seconds(self, value: float | None) -> str:
-        """A measured duration: `0.61 s`, `14.2 s`, `5 min 3 s`; None is `not measured`."""
+        """A measured duration: `0.61 s`, `14.2 s`, `1 min 58 s`; None is `not measured`."""
         if value is None:
             return self("not measured", "未测得")
         if value < 0:
             return f"−{self.seconds(-value)}"
-        if value < 120:
+        if round(value, 1) < 60:
             digits = "0" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
             return f"{digits} {self('s', '秒')}"
         return self._long(round(value))

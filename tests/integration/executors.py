@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator import durable, runstore
 from orchestrator.errors import DrctlError
 from orchestrator.executor import execute
@@ -54,6 +56,13 @@ def random_steps(dice: random.Random) -> list[Step]:
             towards = [f"{system}/db@a"] if verb is Verb.REPOINT else []
             steps.append(step(f"n{number}", verb, instance, towards=towards, needs=needs))
     return steps
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the store however busy the machine is: for tests of what the store holds afterwards."""
+    monkeypatch.setattr(durable, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(durable, "FAREWELL_S", 60.0)
 
 
 def world_of(home: Path) -> SimWorld:

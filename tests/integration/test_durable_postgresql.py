@@ -18,6 +18,7 @@ from tests.integration.executors import (
     complaints,
     create,
     finish,
+    patient,
     sluggish,
     spawn,
     wait_until,
@@ -25,6 +26,8 @@ from tests.integration.executors import (
 )
 from tests.integration.labs import Lab
 from tests.simestate import plan, step
+
+__all__ = ["patient"]
 
 pytestmark = pytest.mark.lab
 
@@ -47,6 +50,7 @@ def url(lab: Lab) -> Iterator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.mark.usefixtures("patient")
 def test_killed_and_resumed_by_the_store(tmp_path: Path, url: str) -> None:
     run_id = create(tmp_path, MADE)
     killed = spawn(tmp_path, run_id, dbos=True, state=url, crash_at="step_done:two:after")

@@ -23,6 +23,7 @@ from tests.integration.executors import (
     complaints,
     create,
     finish,
+    patient,
     sluggish,
     spawn,
     stored_steps,
@@ -31,7 +32,10 @@ from tests.integration.executors import (
 )
 from tests.simestate import plan, step
 
+__all__ = ["patient"]
 
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("seed", range(2))
 def test_t1_each_step_keeps_its_own_result(tmp_path: Path, seed: int) -> None:
     """Steps begin in another order each time; ids are drawn in the plan's order, and results fit the journal."""
@@ -65,6 +69,7 @@ def test_t2_a_second_launch_leaves_a_live_run_alone(tmp_path: Path) -> None:
     assert [world.begun(s) for s in ("one", "two", "three", "other")] == [1, 1, 1, 1]
 
 
+@pytest.mark.usefixtures("patient")
 def test_t3_a_pause_drops_no_result(tmp_path: Path) -> None:
     run_id = create(tmp_path, plan(chain("one", "two", "three")))
     process = spawn(tmp_path, run_id, dbos=True, actor=sluggish(tmp_path))
@@ -79,6 +84,7 @@ def test_t3_a_pause_drops_no_result(tmp_path: Path) -> None:
     assert [world.begun(s) for s in ("one", "two", "three")] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("patient")
 def test_t4_looking_again_is_no_second_step(tmp_path: Path) -> None:
     gate = [Condition(fact=Fact.ANSWERS, instance="s0/db@b")]
     run_id = create(tmp_path, plan([step("one", Verb.START, "s0/db@a", gates=gate)]))

@@ -80,7 +80,7 @@ def test_two_labs_stand_side_by_side_and_leave_nothing(place: Path) -> None:
         assert "already up" in drctl(one, "up").stdout
         keys = keys_of(two)
         assert len(keys) == 9
-        second.inject("kill-centre a")
+        second.inject("kill-centre a; freeze-centre c")
     assert_gone(two, ports[1], keys, dev_shm)
     assert first.write("open-data/entry@edge", "still-untouched") == 201
     keys = keys_of(one)
@@ -120,6 +120,19 @@ def test_a_bring_up_killed_half_way_is_cleaned_by_the_next_one(place: Path) -> N
     assert made.returncode == 0, made.stderr
     assert "cleaned away" in made.stdout
     assert not left & {p.pid for p in control.processes(folder)}
+
+
+def test_an_interrupted_bring_up_leaves_nothing(place: Path) -> None:
+    folder = place / "interrupted"
+    command = [sys.executable, "-m", "orchestrator.cli.main", "--lab", str(folder), "lab", "up"]
+    coming = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: any(p.program == "orchestrator.lab.relay" for p in control.processes(folder)), "half up", 30)
+    coming.send_signal(signal.SIGINT)
+    _, said = coming.communicate(timeout=60)
+    assert coming.returncode == 130
+    assert "interrupted" in said
+    assert control.processes(folder) == ()
+    assert not [root for root in state.roots(folder) if root.exists()]
 
 
 def test_a_stale_lab_is_told_and_cleaned_by_status(place: Path) -> None:

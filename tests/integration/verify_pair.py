@@ -198,7 +198,7 @@ class Writer:
                 self._work(connection, number)
                 number += len(self._threads)
                 self.done += 1
-                if self.done > 1500 * (time.monotonic() - self.begun) + 50:
+                if self.done > 400 * (time.monotonic() - self.begun) + 50:
                     time.sleep(0.002)
 
     def __enter__(self) -> Writer:

@@ -57,7 +57,8 @@ class View:
     def scenario(self) -> str:
         """What the run was about, in one sentence."""
         plan, words = self.dossier.plan, self.words
-        target, lost = self.centre(plan.target), self.centres(plan.lost)
+        home = words("the declared primaries", "声明的主中心")
+        target, lost = self.centre(plan.target) if plan.target else home, self.centres(plan.lost)
         if plan.kind is ScenarioKind.FAILOVER and lost:
             return words(f"{lost} lost; {target} takes over", f"{lost}失效，由{target}接管")
         if plan.kind is ScenarioKind.FAILBACK:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.model.evidence import Clock
+from orchestrator.reports.charts import silences
 from orchestrator.reports.judgement import Light
 from orchestrator.reports.markup import Child, Markup, el, join, table
 from orchestrator.reports.sections.base import View, bullets, code, facts, para, people, pill
@@ -98,6 +99,7 @@ def limits(view: View) -> Markup:
             "用户由单一位置的拨测代表；其他位置的用户可能因 DNS、缓存、会话等经历更长中断。",
         )
     )
+    items += _silence_words(view)
     items.append(_clock_words(view, dossier.versions.clock if dossier.versions else None))
     absent = [n for n, v in _parts(view) if not v]
     if absent:
@@ -110,6 +112,23 @@ def limits(view: View) -> Markup:
         )
     )
     return bullets(items)
+
+
+def _silence_words(view: View) -> list[Child]:
+    """Entries at which nobody was asked for a while: their outage is an upper bound."""
+    words, found = view.words, []
+    for ledger in view.dossier.ledgers:
+        quiet = sum(end - begin for begin, end in silences(ledger))
+        if quiet:
+            entry = ledger.header.entry
+            found.append(
+                words(
+                    f"The canary at {entry} was not at work for {words.seconds(quiet)}; an outage that spans this "
+                    "time is an upper bound.",
+                    f"{entry} 的拨测有 {words.seconds(quiet)}未运行；跨越该时段的中断为上界。",
+                )
+            )
+    return [*found]
 
 
 def _parts(view: View) -> list[tuple[str, object]]:

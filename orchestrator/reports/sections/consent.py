@@ -78,11 +78,11 @@ def organisation(view: View) -> Markup:
     """Who took part, as far as the machine knows."""
     words, dossier = view.words, view.dossier
     answered = [r for r in dossier.records if r.event is Event.ANSWERED]
-    host = dossier.versions.host if dossier.versions else words("not recorded", "未记录")
+    host = words(f" on host {dossier.versions.host}", f"（主机 {dossier.versions.host}）") if dossier.versions else ""
     names = words(", ", "、").join(dict.fromkeys(a.name for a in dossier.approvals))
     rows: list[tuple[str, Child]] = [
         (words("Approvers", "批准人"), names or "–"),
-        (words("Carried out by", "执行者"), words(f"drctl on host {host}", f"drctl（主机 {host}）")),
+        (words("Carried out by", "执行者"), f"drctl{host}"),
         (words("Systems' owners", "系统责任单位"), words(", ", "、").join(_owners(view)) or "–"),
     ]
     heads = (words("Question", "问题"), words("Answered by", "回答人"), words("Answer", "回答"), words("Time", "时间"))

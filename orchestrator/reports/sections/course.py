@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.model.observation import Verdict
 from orchestrator.model.plan import Phase
 from orchestrator.model.run import Event, RunState
 from orchestrator.reports.gantt import chosen, protect_gantt, recovery_gantt
@@ -102,31 +103,49 @@ def _step_row(view: View, time: StepTime) -> tuple[Child, ...]:
     )
 
 
-def deviation_texts(view: View) -> list[tuple[str, str]]:
-    """Every deviation: (what, detail); used for the section and for the corrective actions."""
+def deviation_texts(view: View, *, slow: bool = True) -> list[tuple[str, str]]:
+    """Every deviation, the gravest first: (what, detail).
+
+    Args:
+        view: the run.
+        slow: name each step that took clearly longer than forecast; else count them in one.
+    """
     words, dossier = view.words, view.dossier
-    found: list[tuple[str, str]] = []
-    for time in dossier.timeline.deviating:
-        said = time.detail_zh if words.chinese else time.detail
-        said = "" if said == time.outcome.value else said
-        if time.outcome not in {Outcome.DONE, Outcome.WOULD}:
-            found.append((f"{words.of(time.step.text)}{words(': ', '：')}{words.name(time.outcome)}", said))
-        elif time.slow:
-            took, forecast = words.seconds(time.took_s), words.seconds(time.step.forecast_s)
-            what = words("took much longer than forecast", "用时明显超出预计")
-            detail = words(f"{took} instead of {forecast}", f"实际 {took}，预计 {forecast}")
-            found.append((f"{words.of(time.step.text)}{words(': ', '：')}{what}", detail))
-        for gate in time.gates:
-            if gate.verdict != "pass":
-                name = words(f"gate “{words.fact(gate.fact)}”", f"准入条件“{words.fact(gate.fact)}”")
-                found.append(
-                    (f"{name} {gate.instance}{words(': ', '：')}{words.name(gate.verdict)}", words.of(gate.reason))
-                )
     unusual = [(words(*_UNUSUAL[r.event]), words.moment(r.at)) for r in dossier.records if r.event in _UNUSUAL]
     degraded = dossier.history.state is RunState.DEGRADED
     why = words("Protection is not restored", "保护尚未恢复") if degraded else words("Why it ended so", "结束原因")
     missing = [(why, m) for m in dossier.history.missing]
-    return [*_missed(view), *found, *unusual, *missing]
+    late = _slow(view)
+    if not slow and len(late) > 1:
+        late = [(words(f"{len(late)} steps took much longer than forecast", f"{len(late)} 个步骤用时明显超出预计"), "")]
+    return [*_missed(view), *_failed(view), *missing, *unusual, *late]
+
+
+def _failed(view: View) -> list[tuple[str, str]]:
+    """Steps that did not end as planned, and gates that did not pass."""
+    words, colon, found = view.words, view.words(": ", "："), []
+    for time in view.dossier.timeline.deviating:
+        if time.outcome not in {Outcome.DONE, Outcome.WOULD}:
+            said = time.detail_zh if words.chinese else time.detail
+            said = "" if said == time.outcome.value else said
+            found.append((f"{words.of(time.step.text)}{colon}{words.name(time.outcome)}", said))
+        for gate in time.gates:
+            if gate.verdict is not Verdict.PASS:
+                name = words(f"gate “{words.fact(gate.fact)}”", f"准入条件“{words.fact(gate.fact)}”")
+                found.append((f"{name} {gate.instance}{colon}{words.name(gate.verdict)}", words.of(gate.reason)))
+    return found
+
+
+def _slow(view: View) -> list[tuple[str, str]]:
+    words, colon = view.words, view.words(": ", "：")
+    what = words("took much longer than forecast", "用时明显超出预计")
+    late = [t for t in view.dossier.timeline.steps if t.slow and t.outcome in {Outcome.DONE, Outcome.WOULD}]
+    return [(f"{words.of(t.step.text)}{colon}{what}", _instead(view, t)) for t in late]
+
+
+def _instead(view: View, time: StepTime) -> str:
+    took, forecast = view.words.seconds(time.took_s), view.words.seconds(time.step.forecast_s)
+    return view.words(f"{took} instead of {forecast}", f"实际 {took}，预计 {forecast}")
 
 
 def _missed(view: View) -> list[tuple[str, str]]:
@@ -172,7 +191,7 @@ def actions(view: View) -> Markup:
         words("Due", "期限"),
         words("Closed", "闭环"),
     )
-    found = deviation_texts(view)[:STEPS_MAX]
+    found = deviation_texts(view, slow=False)[:STEPS_MAX]
     rows = [(f"{what} — {detail}" if detail else what, "", "", "", "") for what, detail in found] or [
         ("–", "", "", "", "")
     ]

@@ -19,8 +19,8 @@ def scope(view: View) -> Markup:
     plan = dossier.plan
     lost = view.centres(plan.lost) or words("none", "无")
     text = words(
-        f"Taken as lost: {lost}. Takes over: {view.centre(plan.target)}.",
-        f"视为失效：{lost}。接管：{view.centre(plan.target)}。",
+        f"{view.scenario}. Taken as lost: {lost}.",
+        f"{view.scenario}。视为失效：{lost}。",
     )
     before = _picture(view, dossier.before, words("Before", "切换前"))
     after = _picture(view, dossier.after, words("After", "切换后"))
