@@ -101,7 +101,7 @@ class Outcome(Frozen, kw_only=True):
 
 async def carry_out(means: Means, run: Run, manner: Manner) -> Outcome:
     """Execute (or go on with) a run that this process owns, then measure, prove, seal and report."""
-    from orchestrator.durable import run_durably
+    from orchestrator.durable import give_up, run_durably
     from orchestrator.reports.live import live_view
 
     write(run.path / "manner.json", manner)
@@ -112,8 +112,11 @@ async def carry_out(means: Means, run: Run, manner: Manner) -> Outcome:
             state = await run_durably(run.plan, run, ports(means, run, progress), means.state)
     except Interrupted:
         raise  # the canary goes on: users' outage goes on too, and a resume wants it measured
-    except BaseException:
+    except BaseException as error:
         canary.stop(run.path / "canary")
+        history = run.history()
+        if isinstance(error, DrctlError) and not history.begun and history.closed is None:
+            give_up(run, error.message)  # nothing was begun: it must not stand in the way of the next run
         raise
     finally:
         run.release()
@@ -205,7 +208,7 @@ async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Out
             write(run.path / "proofs.json", proofs)
             measured = await conclude(run, after, means.canary_rows)
     bundle = seal(means, run, manner)
-    error = verdict_of(run.id, state, run.history().missing)
+    error = verdict_of(run.id, state, run.history().missing, run.plan.mode)
     return Outcome(
         run=run.id,
         state=state,

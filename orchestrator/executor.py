@@ -289,7 +289,9 @@ def way_back(plan: Plan, history: History) -> tuple[Step, ...]:
     back = [s for s in history.changed if s.system and s.system not in kept]
     if not any(s.system in kept for s in history.changed):
         back = [s for s in history.changed if not s.system or s.system not in kept]
-    return tuple(s for s in reversed(back) if _undo_of(s) is not None or s.verb is not Verb.HEAL)
+    ordered = [s for s in reversed(back) if _undo_of(s) is not None or s.verb is not Verb.HEAL]
+    # The fault is taken away first: what is put back meets a world that works.
+    return tuple(sorted(ordered, key=lambda s: s.verb is not Verb.INJECT))
 
 
 def conclude(plan: Plan, history: History) -> tuple[RunState, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from orchestrator.carry import Injector, Manner, Outcome, carry_out
 from orchestrator.checks.conditions import remember
 from orchestrator.conclusion import CanaryRows
 from orchestrator.diskfile import read, write
+from orchestrator.durable import preload
 from orchestrator.errors import BadFile, Refused, Unreadable
 from orchestrator.model.observation import Reach, Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan
@@ -106,8 +108,10 @@ async def drill(context: Context, wanted: Wanted, manner: Manner) -> Outcome:
     Raises:
         Refused: a gate forbids it or approvals are missing; nothing was touched.
     """
+    warm = asyncio.create_task(asyncio.to_thread(preload))
     plan, before = await chosen_plan(context, wanted)
     approvals = consents(plan, wanted)
+    await warm
     run = runstore.create_run(context.home, plan, context.topology, approvals, before)
     return await carry_out(context, run, manner)
 
@@ -119,6 +123,8 @@ async def resume(context: Context, run_id: str, *, quiet: bool = False) -> Outco
         Refused: another live executor owns it.
     """
     run = runstore.open_run(context.home, run_id)
+    if run.plan.estate != context.topology.id:
+        raise Refused(f"run {run.id} is of estate {run.plan.estate}", hint=f"drctl --estate {run.plan.estate} …")
     run.acquire()
     told = run.path / "manner.json"
     manner = read(told, Manner) if told.exists() else Manner()

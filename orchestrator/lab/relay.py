@@ -15,6 +15,7 @@ import contextlib
 import sys
 from collections import deque
 from pathlib import Path
+from time import monotonic
 from typing import cast
 
 import msgspec
@@ -23,8 +24,11 @@ from orchestrator.lab.relayctl import Do, RelayConfig, RelayOrder, RelayStatus, 
 
 _HIGH_BYTES = 4 << 20
 """A way with more than this under way stops reading, as a full TCP window would."""
-_EARLY_S = 0.0005
-"""Due within half a timer tick counts as due."""
+_EARLY_S = 0.0002
+"""What is due within this counts as due."""
+_TICK_S = 0.001
+"""The event loop's timers count whole milliseconds of a clock that stands still within a turn: one may end up to a
+millisecond early, so what is due is judged by the monotonic clock."""
 _CONNECT_S = 3.0
 
 
@@ -56,7 +60,7 @@ class Pipe:
 
     def put(self, data: bytes | None) -> None:
         """Send off data, or the end of the connection (None)."""
-        self.under_way.append((LOOP.time() + self.way.delay_s, data))
+        self.under_way.append((monotonic() + self.way.delay_s, data))
         self.size += len(data) if data else 0
         if self.size > _HIGH_BYTES and not self.full:
             self.full = True
@@ -67,7 +71,8 @@ class Pipe:
     def schedule(self) -> None:
         """Wake up when the first of what is under way arrives."""
         if self.under_way and not self.stopped:
-            self.timer = LOOP.call_at(self.under_way[0][0], self.deliver)
+            wait = self.under_way[0][0] - monotonic()
+            self.timer = LOOP.call_later(max(wait, _TICK_S) if wait > 0 else 0, self.deliver)
 
     @property
     def stopped(self) -> bool:
@@ -79,7 +84,7 @@ class Pipe:
         self.timer = None
         if self.stopped:
             return
-        until = LOOP.time() + _EARLY_S
+        until = monotonic() + _EARLY_S
         while self.under_way and self.under_way[0][0] <= until and not self.held:
             self._hand_over(self.under_way.popleft()[1])
         if self.full and self.size <= _HIGH_BYTES // 2:

@@ -274,7 +274,7 @@ async def _detach(order: Order) -> Outcome:
         seen = [state]
 
         async def silent() -> bool:
-            """Twice in a row: the server's startup process may just be about to start a receiver as it was set before."""
+            """Twice in a row: the startup process may just be about to start a receiver as it was set before."""
             seen.append(await look(talk))
             return not (seen[-1].receiver or seen[-2].receiver) and len(seen) > 2
 

@@ -201,7 +201,7 @@ class Segment(Frozen, kw_only=True):
 
 
 def segments(timeline: Timeline) -> tuple[Segment, ...]:
-    """Every instant from the recovery's begin until service, given to the latest phase of a critical step that was at work then."""
+    """Every instant until service, given to the latest phase of a critical step that was at work then."""
     order = list(Phase)
     start, end = timeline.begin_s, timeline.service_end_s
     steps = [

@@ -101,7 +101,7 @@ def _proof(copy: Copy, took_s: float, rows_per_s: float) -> ContentProof:
 
 async def _measure_lag(copy: Copy) -> None:
     try:
-        await copy.follower.measure_lag()
+        await copy.follower.measure_lag(LAG_LIMIT_S)
     except RowsUnreadable as error:
         copy.reason = explain(error)
 

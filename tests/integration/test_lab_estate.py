@@ -132,8 +132,8 @@ def test_an_app_is_repointed_and_refuses_older_epochs(lab: Lab) -> None:
 def test_links_delay_what_passes_them(lab: Lab) -> None:
     near = round_trip_ms(lab, "legal-person/db@a", "b")
     far = round_trip_ms(lab, "legal-person/db@a", "c")
-    assert near >= 1.5  # the relays' clock ticks in milliseconds
-    assert far >= 29
+    assert near >= 1.6
+    assert far >= 29.6
     assert round_trip_ms(lab, "legal-person/db@a", "") < near
 
 
