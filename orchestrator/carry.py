@@ -224,19 +224,13 @@ async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Out
 
 
 async def prove(means: Means, run: Run) -> tuple[ServiceProof, ...]:
-    """That every copy of the systems concerned holds what its primary holds, one service after the other."""
+    """That every copy of the systems concerned holds what its primary holds."""
     from orchestrator.verification.options import Options
-    from orchestrator.verification.service import verify_service
+    from orchestrator.verification.service import verify_services
 
-    options = Options(parts=(Part.POSITIONS, Part.CONTENT))
     services = [v for s in run.plan.systems for v in run.topology.system_by_id[s].services]
-    return tuple(
-        [
-            await verify_service(v, {i.id: means.rows(i) for i in v.instances}, options)
-            for v in services
-            if v.nature is Nature.REPLICATED
-        ]
-    )
+    replicated = [v for v in services if v.nature is Nature.REPLICATED]
+    return tuple(await verify_services(replicated, means.rows, Options(parts=(Part.POSITIONS, Part.CONTENT))))
 
 
 def seal(means: Means, run: Run, manner: Manner) -> Path:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.model.canary import Ledger, Operation, Result, value_of
-from orchestrator.model.plan import Phase, Plan, Verb
+from orchestrator.model.plan import Phase, Plan, ScenarioKind, Verb
 from orchestrator.model.run import EntryOutage, Event, Measurement, Measurements, PhaseTime, Record
 from orchestrator.model.topology import Objective, Topology
 
@@ -145,8 +145,11 @@ def _system(
     seen = next((o for o in outages if o.system == system), None)
     if seen is None:
         return Measurement(system=system, rto_target_s=target.rto_s, rpo_target_s=target.rpo_s)
-    since_fault = 0.0 if seen.outage_begin_s is None else max(0.0, seen.outage_begin_s + seen.outage_ms / 1000)
+    outage_s = seen.outage_ms / 1000
+    since_fault = 0.0 if seen.outage_begin_s is None else max(0.0, seen.outage_begin_s + outage_s)
     since_declared = max(0.0, since_fault - (declared.mono_s - (fault or declared).mono_s))
+    if fault is None and plan.kind is not ScenarioKind.FAILOVER:
+        since_fault = since_declared = outage_s  # planned: users were served until the move itself began
     return Measurement(
         system=system,
         rto_from_fault_s=round(since_fault, 3) if fault else None,

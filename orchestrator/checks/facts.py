@@ -85,7 +85,7 @@ def standby_of(condition: Condition, evidence: Evidence) -> Ruling:
     source = evidence.centre_of(condition.others[0])
     if reading.role is not None and reading.role is not Role.STANDBY:
         return _wrong_role(name, reading.role)
-    if reading.upstream is not None and (reading.upstream != source or not source):
+    if reading.upstream is not None and reading.upstream != source:
         return no(
             f"{name} is set to receive from {reading.upstream or 'nobody'}, not from {source}",
             f"{name} 的来源为 {reading.upstream or '空'}，而非 {source}",
@@ -176,7 +176,7 @@ def calls(condition: Condition, evidence: Evidence) -> Ruling:
     if reading.upstream is None:
         return untold("whom it calls", "调用目标")
     wanted = evidence.centre_of(condition.others[0])
-    if not wanted or reading.upstream != wanted:
+    if reading.upstream != wanted:
         return no(
             f"{name} calls {reading.upstream or 'nobody'}, not {wanted}",
             f"{name} 调用 {reading.upstream or '空'}，而非 {wanted}",

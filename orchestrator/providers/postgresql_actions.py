@@ -312,7 +312,7 @@ async def _slot_fault(order: Order, source: Instance) -> ActionFailed | None:
         Superseded: the source has seen a later run.
     """
     try:
-        await ensure_slot(order, source)
+        await ensure_slot(order, source, order.within_s / 2)
     except Superseded:
         raise
     except ActionFailed as e:
@@ -320,12 +320,12 @@ async def _slot_fault(order: Order, source: Instance) -> ActionFailed | None:
     return None
 
 
-async def ensure_slot(order: Order, source: Instance) -> None:
+async def ensure_slot(order: Order, source: Instance, within_s: float | None = None) -> None:
     """The source keeps its log for this standby; a slot that was lost is made anew."""
     name = order.instance.centre
     if not re.fullmatch(r"[a-z0-9_]{1,63}", name):
         raise ActionFailed(f"centre {name!r} cannot name a replication slot", hint="use a-z, 0-9 and _")
-    async with acting(source, order) as (talk, _):
+    async with acting(source, order, within_s) as (talk, _):
         rows = await talk.rows("select wal_status from pg_replication_slots where slot_name = %s", (name,))
         if rows and rows[0][0] == "lost":
             await talk.rows("select pg_drop_replication_slot(%s)", (name,))

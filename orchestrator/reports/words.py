@@ -134,7 +134,7 @@ class Words:
         if value < 0:
             return f"−{self.seconds(-value)}"
         if round(value, 1) < 60:
-            digits = "0" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+            digits = "0" if value == 0 else f"{value:.2f}" if round(value, 2) < 10 else f"{value:.1f}"
             return f"{digits} {self('s', '秒')}"
         return self._long(round(value))
 

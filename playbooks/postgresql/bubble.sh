@@ -25,12 +25,13 @@ free_port() {
   fail "no free port on loopback"
 }
 
-# Every process that works below the bubble, whoever started it.
+# Every process that works in the bubble's folders, whoever started it. No program is run for each process of the host.
 bubble_processes() {
-  local dir at
+  local dir folder
   for dir in /proc/[0-9]*; do
-    at=$(readlink "$dir/cwd" 2>/dev/null) || continue
-    case $at in "$bubble"|"$bubble"/*) echo "${dir#/proc/}" ;; esac
+    for folder in "$clone" "$bubble/app" "$bubble"; do
+      if [ "$dir/cwd" -ef "$folder" ]; then echo "${dir#/proc/}"; fi
+    done
   done
   return 0
 }

@@ -52,7 +52,7 @@ shut_down_cleanly() {
 # data (the first eight segments), for the people who may want to enter them again by hand.
 keep_discarded() {
   local fork=$1 timeline=$2 end count segment size first last per name copied=0
-  end=$(control 'Latest checkpoint location')
+  end=$(further "$(control 'Latest checkpoint location')" "$(control 'Minimum recovery ending location')")
   mkdir -p "$discarded"
   timeout 30 "${owner[@]}" "$(program pg_waldump)" -p "$data/pg_wal" -t "$timeline" -s "$fork" -r Transaction \
     </dev/null 9>&- 2>/dev/null | grep -E 'desc: COMMIT' >"$discarded/transactions.txt" || true
@@ -69,6 +69,8 @@ keep_discarded() {
   own "$discarded"
   fact discarded_kept "$discarded"; fact discarded_segments "$copied of $((last - first + 1))"
 }
+
+further() { if [ "$(lsn "$1")" -ge "$(lsn "$2")" ]; then echo "$1"; else echo "$2"; fi; }
 
 lsn() { local high=${1%/*} low=${1#*/}; echo $(( (0x$high << 32) + 0x$low )); }
 

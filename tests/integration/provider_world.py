@@ -51,7 +51,7 @@ class World:
     def instance(self, name: str) -> Instance:
         return self.topology.instance_by_id[name]
 
-    def order(self, name: str, *towards: str, epoch: int | None = None, within_s: float = 60.0, **params: str) -> Order:
+    def order(self, name: str, *towards: str, epoch: int | None = None, within_s: float = 120.0, **params: str) -> Order:
         """An order of the world's current epoch, unless told another."""
         self.steps += 1
         return Order(
@@ -67,7 +67,7 @@ class World:
         )
 
     async def act(
-        self, verb: Verb, name: str, *towards: str, epoch: int | None = None, within_s: float = 60.0, **params: str
+        self, verb: Verb, name: str, *towards: str, epoch: int | None = None, within_s: float = 120.0, **params: str
     ) -> Outcome:
         """Have a verb carried out by the provider of the instance's kind."""
         order = self.order(name, *towards, epoch=epoch, within_s=within_s, **params)

@@ -66,15 +66,24 @@ def segment_keys() -> set[int]:
     return {int(line.split()[0]) & 0xFFFFFFFF for line in lines}
 
 
-def test_two_labs_stand_side_by_side_and_leave_nothing(place: Path) -> None:
-    one, two = place / "one", place / "two"
+def test_two_labs_stand_side_by_side_and_one_goes_without_the_other(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one lies where the databases' user cannot enter and no socket would fit."""
+    one = place / "one"
     made = drctl(one, "up")
     assert made.returncode == 0, made.stderr
+    monkeypatch.delenv(state.DATA_OVERRIDE, raising=False)
+    home = place / "home"
+    home.mkdir(mode=0o700)
+    two = home / "a-folder-with-a-name-so-long-that-no-socket-would-fit" / "lab"
     with running(two) as second:
         first = Lab(one)
-        ports = [{int(e.address.rpartition(":")[2]) for e in lab.endpoints.values()} for lab in (first, second)]
+        ports = [ports_of(lab) for lab in (first, second)]
         assert not ports[0] & ports[1]
         assert not {p.pid for p in control.processes(one)} & {p.pid for p in control.processes(two)}
+        assert state.require(two).root == str(state.temporary_root(two))
+        assert second.write("sharing/entry@edge", "home") == 201
         second.inject("kill-centre b")
         assert first.write("open-data/entry@edge", "untouched") == 201
         assert "already up" in drctl(one, "up").stdout
@@ -84,11 +93,31 @@ def test_two_labs_stand_side_by_side_and_leave_nothing(place: Path) -> None:
         second.inject("kill-centre a; freeze-centre c")
     assert_gone(two, ports[1], keys)
     assert first.write("open-data/entry@edge", "still-untouched") == 201
-    keys = keys_of(one)
+
+
+def test_down_finds_a_lab_whose_records_are_gone_and_leaves_nothing(place: Path) -> None:
+    """The first lab of the test before; its folder is deleted under it."""
+    one = place / "one"
+    ports, keys = ports_of(Lab(one)), keys_of(one)
+    shutil.rmtree(one)
+    assert control.processes(one)
     assert drctl(one, "down").returncode == 0
-    assert_gone(one, ports[0], keys)
+    assert_gone(one, ports, keys)
     again = drctl(one, "down")
     assert (again.returncode, again.stdout) == (0, f"no lab in {one}\n")
+
+
+def test_a_damaged_record_is_cleared_away(tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    folder.mkdir()
+    (folder / state.STATE).write_text("{ nonsense")
+    assert control.down(folder) is True
+    assert not folder.exists()
+
+
+def ports_of(lab: Lab) -> set[int]:
+    """Every port that a lab uses."""
+    return set(state.require(lab.dir).ports.values())
 
 
 def maps(pid: int) -> str:
@@ -167,22 +196,6 @@ def test_a_lab_of_another_boot_is_stale(tmp_path: Path) -> None:
     assert control.stale(folder, old)
     assert control.status(folder) is None
     assert not (folder / state.DATA).exists()
-
-
-def test_records_that_are_gone_or_damaged_do_not_hide_a_lab(tmp_path: Path) -> None:
-    folder = tmp_path / "lost"
-    control.up(folder)
-    try:
-        shutil.rmtree(folder)
-        assert control.processes(folder)
-        assert control.down(folder) is True
-        assert control.processes(folder) == ()
-    finally:
-        control.down(folder)
-    folder.mkdir()
-    (folder / state.STATE).write_text("{ nonsense")
-    assert control.down(folder) is True
-    assert not folder.exists()
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
@@ -283,17 +296,6 @@ def test_data_goes_where_the_databases_user_can_enter_and_sockets_fit(
         assert state.data_root(short) == short / state.DATA
         tmp_path.chmod(0o700)
         assert state.data_root(short) == state.temporary_root(short)
-
-
-def test_a_lab_under_a_closed_home_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(state.DATA_OVERRIDE, raising=False)
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    with running(home / "a-folder-with-a-name-so-long-that-no-socket-would-fit" / "lab") as found:
-        assert found.write("sharing/entry@edge", "home") == 201
-        root = state.require(found.dir).root
-        assert root == str(state.temporary_root(found.dir))
-    assert not Path(root).exists()
 
 
 def test_status_tells_people_and_programs(lab: Lab) -> None:

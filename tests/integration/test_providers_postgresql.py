@@ -275,6 +275,8 @@ async def test_a_standby_that_ran_ahead_is_rewound(world: World) -> None:
     await world.act(Verb.PROMOTE, sync)
     outcome = await world.act(Verb.REJOIN, third, sync)
     assert facts(outcome)["method"] == "rewind"
+    assert int(facts(outcome)["discarded_bytes"]) > 0
+    assert facts(outcome)["discarded_transactions"] == "1"
     assert "only in the third" not in world.values(third)
     await world.protect(sync, primary, third)
     assert await world.trio("open-data") == (sync, primary, third)

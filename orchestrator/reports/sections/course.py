@@ -77,7 +77,7 @@ def _steps(view: View) -> Markup:
     )
     rest = len(steps) - len(rows)
     more = para(words(f"{rest} more steps in journal.jsonl.", f"其余 {rest} 步见 journal.jsonl。")) if rest else None
-    reviewer = people(words, "who reviewed each step (复核人).", "各步骤的复核人。")
+    reviewer = people(words, "who reviewed each step.", "各步骤的复核人。")
     return join(
         (para(unit, class_="quiet"), table(heads, rows, numeric=(0, 3, 4, 5, 6), class_="steps"), more, reviewer)
     )
