@@ -60,7 +60,7 @@ class CanaryConfig(Frozen, kw_only=True):
     owner_lock: Path | None = None
     """Locked while an executor carries the run out; see `alone_s`."""
     alone_s: float = 600.0
-    """Ends by itself when no executor has owned the run for this long, so that a killed one leaves no canary for ever."""
+    """Ends by itself when no executor has owned the run for this long: a killed one leaves no canary for ever."""
 
 
 class LedgerFile:

@@ -15,15 +15,15 @@ from orchestrator.diskfile import write
 from orchestrator.errors import DrctlError, Interrupted, Refused, Unreadable
 from orchestrator.evidence.journal import boot_id
 from orchestrator.evidence.signing import KEY_FILE
+from orchestrator.execution.history import Answer
+from orchestrator.execution.ports import Ports
+from orchestrator.execution.runstore import Run
 from orchestrator.executor import verdict_of
-from orchestrator.history import Answer
 from orchestrator.model.observation import Finding, Snapshot
 from orchestrator.model.plan import Condition, Mode, Plan, Step
 from orchestrator.model.proof import Part, ServiceProof, proof_ok
 from orchestrator.model.run import Measurements, Record, RunState
 from orchestrator.model.topology import Frozen, Instance, Nature
-from orchestrator.ports import Ports
-from orchestrator.runstore import Run
 
 if TYPE_CHECKING:
     from orchestrator.providers.base import Actor

@@ -8,12 +8,12 @@ from pathlib import Path
 from orchestrator import canary
 from orchestrator.diskfile import write
 from orchestrator.errors import Unreadable
+from orchestrator.execution.runstore import Run
 from orchestrator.measure import measure
 from orchestrator.model.canary import Ledger
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.run import Measurements
 from orchestrator.model.topology import Instance, Nature, Service, Topology
-from orchestrator.runstore import Run
 
 CanaryRows = Callable[[Service, Instance, str], Awaitable[Mapping[str, str]]]
 """Service, instance, prefix → id and value of the canary's rows that it holds."""

@@ -25,13 +25,13 @@ from typing import Any
 
 from orchestrator.errors import Unreadable, Usage
 from orchestrator.evidence.journal import Entry
+from orchestrator.execution.ports import Ports
+from orchestrator.execution.runstore import Run
+from orchestrator.execution.stopping import stoppable, with_stop
 from orchestrator.executor import Direct, Durable, execute
 from orchestrator.model.plan import Mode, Plan
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
-from orchestrator.ports import Ports
-from orchestrator.runstore import Run
-from orchestrator.stopping import stoppable, with_stop
 
 PATIENCE_S = 1.0
 """A store that has not let a step begin within this is left behind for the rest of the run."""

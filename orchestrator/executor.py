@@ -16,16 +16,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from orchestrator.conversation import Control
 from orchestrator.errors import DrctlError, Findings, Interrupted, PartialState, Refused, RolledBack, Tampered
-from orchestrator.history import History
+from orchestrator.execution.conversation import Control
+from orchestrator.execution.history import History
+from orchestrator.execution.ports import Ports, Site
+from orchestrator.execution.runlog import CrashPoint, RunLog, settings
+from orchestrator.execution.runstore import RESUMABLE, Run
+from orchestrator.execution.stepper import StepFailed, Stepper, Stopped
 from orchestrator.model.plan import Mode, Plan, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
-from orchestrator.ports import Ports, Site
-from orchestrator.runlog import CrashPoint, RunLog, settings
-from orchestrator.runstore import RESUMABLE, Run
-from orchestrator.stepper import StepFailed, Stepper, Stopped
 
 EXERCISES = frozenset({Mode.TABLETOP, Mode.REHEARSAL})
 """Modes that change nothing."""

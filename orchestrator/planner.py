@@ -16,14 +16,14 @@ from orchestrator.model.plan import Loss, Plan, ScenarioKind, Step
 from orchestrator.model.request import Request, Timing, Timings
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.topology import Topology
-from orchestrator.plan_gates import HINTS, Case, against
-from orchestrator.plan_graph import order
-from orchestrator.plan_losses import loss_of, planned_loss
-from orchestrator.plan_rules import broken
-from orchestrator.plan_scope import Decision, decide
-from orchestrator.plan_steps import fit
-from orchestrator.situation import DataMove
-from orchestrator.system_view import view_of
+from orchestrator.planning.gates import HINTS, Case, against
+from orchestrator.planning.graph import order
+from orchestrator.planning.losses import loss_of, planned_loss
+from orchestrator.planning.rules import broken
+from orchestrator.planning.scope import Decision, decide
+from orchestrator.planning.situation import DataMove
+from orchestrator.planning.steps import fit
+from orchestrator.planning.system_view import view_of
 
 __all__ = ["Request", "Timing", "Timings", "plan"]
 

@@ -24,7 +24,7 @@ from orchestrator.model.runbook import (
     When,
 )
 from orchestrator.model.topology import Frozen, Setting, Text
-from orchestrator.plan_steps import FINAL, PLACEHOLDER, PLACEHOLDERS
+from orchestrator.planning.steps import FINAL, PLACEHOLDER, PLACEHOLDERS
 from orchestrator.yamlfile import Problems, Source, did_you_mean, read_yaml
 from orchestrator.yamltypes import Duration, Identifier, convert, seconds
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from orchestrator import runstore
 from orchestrator.approvals import read_approvals, read_plan
 from orchestrator.carry import Injector, Manner, Outcome, carry_out
 from orchestrator.checks.conditions import remember
@@ -19,6 +18,7 @@ from orchestrator.conclusion import CanaryRows
 from orchestrator.diskfile import read, write
 from orchestrator.durable import preload
 from orchestrator.errors import BadFile, Refused, Unreadable
+from orchestrator.execution import runstore
 from orchestrator.model.observation import Reach, Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan
 from orchestrator.model.request import Request

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.checks.conditions import Evidence, judge
-from orchestrator.conversation import Control
-from orchestrator.history import Answer
+from orchestrator.execution.conversation import Control
+from orchestrator.execution.history import Answer
+from orchestrator.execution.ports import Ports
+from orchestrator.execution.runstore import Run
 from orchestrator.model.observation import Downstream, Finding, Reach, Reading, Snapshot
 from orchestrator.model.plan import Condition, Step, Verb
 from orchestrator.model.topology import (
@@ -28,9 +30,7 @@ from orchestrator.model.topology import (
     Role,
     Topology,
 )
-from orchestrator.ports import Ports
 from orchestrator.providers.base import ActionFailed, Order, Outcome
-from orchestrator.runstore import Run
 from tests.simestate import KINDS, topology
 
 __all__ = ["SimActor", "SimWorld", "topology"]

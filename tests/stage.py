@@ -7,12 +7,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator import runstore
+from orchestrator.execution import runstore
+from orchestrator.execution.runstore import Run
 from orchestrator.executor import execute
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Condition, Fact, Phase, Plan, ScenarioKind, Step, Verb
 from orchestrator.model.run import Event, RunState
-from orchestrator.runstore import Run
 from tests.simestate import plan, step, topology
 from tests.simworld import SimWorld
 

@@ -98,7 +98,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="drctl", prog_name="drctl")
 @click.pass_context
-def cli(ctx: click.Context, estate: str, home: Path, lab_dir: Path | None, state: str, lang: str | None) -> None:
+def cli(ctx: click.Context, /, estate: str, home: Path, *, lab_dir: Path | None, state: str, lang: str | None) -> None:
     """Disaster recovery over two sites and three centres (两地三中心).
 
     \b

@@ -29,7 +29,7 @@ def runs() -> None:
 @click.pass_obj
 def list_(settings: Settings, output: str) -> int:
     """Every run, oldest first; derived from plan and journal alone."""
-    from orchestrator import runstore
+    from orchestrator.execution import runstore
     from orchestrator.reports.runs import list_lines
 
     summaries, broken = runstore.list_runs(settings.home), runstore.broken_runs(settings.home)
@@ -53,7 +53,7 @@ def show(settings: Settings, run: str, output: str) -> None:
     Example:
       drctl runs show last --output json
     """
-    from orchestrator import runstore
+    from orchestrator.execution import runstore
     from orchestrator.reports.runs import show_lines, view
 
     seen = view(runstore.open_run(settings.home, run))
@@ -76,7 +76,7 @@ def resume(settings: Settings, run: str, takeover: bool, output: str) -> int:
       drctl runs resume last
       drctl runs resume last --takeover      its executor is frozen
     """
-    from orchestrator import runstore
+    from orchestrator.execution import runstore
 
     found = runstore.open_run(settings.home, run)
     found.require_resumable()
@@ -95,8 +95,8 @@ def abort(settings: Settings, run: str, output: str) -> int:
 
     A running executor is asked to do it; where there is none, this command does it.
     """
-    from orchestrator import runstore
-    from orchestrator.conversation import Control
+    from orchestrator.execution import runstore
+    from orchestrator.execution.conversation import Control
 
     found = runstore.open_run(settings.home, run)
     found.require_resumable()
@@ -120,8 +120,8 @@ def answer(settings: Settings, run: str, step: str, name: str, words: str) -> No
     Example:
       drctl runs answer last ask-business --name "Li Wei" --answer yes
     """
-    from orchestrator import runstore
-    from orchestrator.history import Answer
+    from orchestrator.execution import runstore
+    from orchestrator.execution.history import Answer
 
     found = runstore.open_run(settings.home, run)
     found.give_answer(step, Answer(answer=words, name=name))

@@ -44,7 +44,7 @@ class Reading(Frozen, kw_only=True):
     at: str = ""
     """UTC, RFC 3339, of a reading carried over from an earlier look; empty: taken with its snapshot."""
     barred: bool | None = None
-    """Of a `denied` one: its access rules keep clients out (as a fence does). False: starting, full, a wrong password."""
+    """Of a `denied` one: its access rules keep clients out (as a fence does). False: starting, full, wrong password."""
     role: Role | None = None
     writable: bool | None = None
     """It would take a client's write now (not in recovery, not read-only)."""
@@ -56,7 +56,7 @@ class Reading(Frozen, kw_only=True):
     replayed: int | None = None
     """Position in bytes that reads at a standby can see."""
     lag_s: float | None = None
-    """Seconds that a standby's visible data is behind; 0 where all that was received is replayed and it is streaming."""
+    """Seconds that a standby's visible data is behind; 0 where it streams and has replayed all that it received."""
     upstream: str | None = None
     """Centre that it is set to receive from (database) or to call (app); empty for none."""
     receiving: bool | None = None

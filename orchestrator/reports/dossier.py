@@ -17,7 +17,7 @@ from orchestrator.errors import BadFile, Tampered
 from orchestrator.evidence.bundle import list_files
 from orchestrator.evidence.journal import read_journal
 from orchestrator.evidence.verifier import UNREADABLE
-from orchestrator.history import History
+from orchestrator.execution.history import History
 from orchestrator.model.canary import Header, Ledger, Operation
 from orchestrator.model.evidence import SealedFile, Versions
 from orchestrator.model.observation import Snapshot

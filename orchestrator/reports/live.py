@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from orchestrator.history import History
+from orchestrator.execution.history import History
 from orchestrator.model.plan import Phase, Plan, Step, Verb
 from orchestrator.model.run import Event, Record
 from orchestrator.model.topology import Text

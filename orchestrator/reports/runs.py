@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.errors import DrctlError
+from orchestrator.execution.runstore import Owner, Run
 from orchestrator.model.run import Event, Record, RunState, RunSummary
 from orchestrator.model.topology import Frozen
-from orchestrator.runstore import Owner, Run
 
 COLUMNS = ("RUN", "MODE", "STATE", "STEPS", "STARTED", "ENDED")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 
-from orchestrator.history import WOULD
+from orchestrator.execution.history import WOULD
 from orchestrator.measure import declaration, fault_record
 from orchestrator.model.observation import Verdict
 from orchestrator.model.plan import Phase, Plan, Step

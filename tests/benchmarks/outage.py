@@ -130,6 +130,6 @@ def take_over(endpoints: dict[str, dict[str, str]], system: str) -> None:
     urllib.request.urlopen(request, timeout=5).close()
     with socket.socket(socket.AF_UNIX) as admin:
         params = endpoints[f"{system}/entry@edge"]["params"]
-        admin.connect(params["admin_socket"])  # type: ignore[index,call-overload]
+        admin.connect(params["admin_socket"])  # type: ignore[index]
         admin.sendall(b"set server app/a state maint;shutdown sessions server app/a\n")
         admin.recv(4096)

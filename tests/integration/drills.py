@@ -55,7 +55,7 @@ class Home:
         host, _, port = self.address(instance).partition(":")
         dsn = f"host={host} port={port} user=postgres dbname=app connect_timeout=3"
         with psycopg.connect(dsn, autocommit=True) as connection:
-            return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql).fetchall()
 
     def run_folder(self, number: int = -1) -> Path:
         """Folder of a run, the last one by default."""

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator import durable, runstore
+from orchestrator import durable
 from orchestrator.errors import DrctlError
+from orchestrator.execution import runstore
+from orchestrator.execution.runlog import CRASH_AT
 from orchestrator.executor import execute
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Condition, Fact, Plan, Step, Verb
 from orchestrator.model.run import RunState
-from orchestrator.runlog import CRASH_AT
 from tests.simestate import plan, step, topology
 from tests.simworld import SimWorld
 

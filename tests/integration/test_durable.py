@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import runstore
 from orchestrator.errors import Refused
+from orchestrator.execution import runstore
 from orchestrator.executor import execute
 from orchestrator.model.run import RunState
 from tests.integration.executors import (

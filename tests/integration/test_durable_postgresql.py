@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator import runstore
+from orchestrator.execution import runstore
 from orchestrator.model.plan import Verb
 from orchestrator.model.run import RunState
 from tests.integration.executors import (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import runstore
-from orchestrator.conversation import Control
 from orchestrator.errors import Usage
 from orchestrator.evidence.journal import read_journal
+from orchestrator.execution import runstore
+from orchestrator.execution.conversation import Control
 from orchestrator.model.plan import Condition, Fact, ScenarioKind, Verb
 from orchestrator.model.run import Event, RunState
 from tests.integration.executors import (

@@ -140,7 +140,7 @@ async def test_a_failing_undo_is_tried_twice_and_named(tmp_path: Path) -> None:
 
 
 async def test_an_action_that_hangs_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.stepper.ACTOR_GRACE_S", 0.1)
+    monkeypatch.setattr("orchestrator.execution.stepper.ACTOR_GRACE_S", 0.1)
     stage = Stage(tmp_path, [step("s", Verb.START, B, timeout_s=0.1, undo=Verb.STOP)])
     stage.world.hang.add("s")
     assert await stage.go() is RunState.UNDONE

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from orchestrator import runstore
-from orchestrator.conversation import Control
 from orchestrator.errors import Interrupted, Refused, Tampered, Usage
 from orchestrator.evidence.journal import JournalFailed, Superseded
+from orchestrator.execution import runstore
+from orchestrator.execution.conversation import Control
+from orchestrator.execution.history import Answer
+from orchestrator.execution.runlog import CRASH_AT
 from orchestrator.executor import execute, verdict_of
-from orchestrator.history import Answer
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Fact, Mode, Step, Verb
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Kind
 from orchestrator.providers.recording import Recording
-from orchestrator.runlog import CRASH_AT
 from tests.simestate import KINDS, step
 from tests.stage import A, B, Stage, cond, failover
 

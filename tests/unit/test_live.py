@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator import runstore
 from orchestrator.cli import runs as runs_cli
 from orchestrator.cli.options import Settings
 from orchestrator.errors import Refused
 from orchestrator.evidence.journal import utc_now
+from orchestrator.execution import runstore
+from orchestrator.execution.runstore import Run
 from orchestrator.executor import execute
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Phase, Plan, Verb
 from orchestrator.model.run import Record
 from orchestrator.reports.live import Watch, live_view, picture
-from orchestrator.runstore import Run
 from tests.simestate import plan, step, topology
 from tests.simworld import SimWorld
 

@@ -10,8 +10,8 @@ from orchestrator.model.observation import Reach, Snapshot
 from orchestrator.model.plan import Fact, Mode, Phase, Plan, ScenarioKind, Verb
 from orchestrator.model.request import Timing, Timings
 from orchestrator.model.topology import CopyMode, Topology
-from orchestrator.plan_graph import closure
 from orchestrator.planner import plan
+from orchestrator.planning.graph import closure
 from tests.unit.build import (
     CHAIN,
     MIRRORED,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator import runstore
+from orchestrator.execution import runstore
 from orchestrator.executor import execute
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Mode, Plan, Step

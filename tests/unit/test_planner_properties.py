@@ -19,8 +19,8 @@ from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Fact, Mode, Phase, Plan, Step, Verb
 from orchestrator.model.request import Request, Timings
 from orchestrator.model.topology import CopyMode, System, Topology
-from orchestrator.plan_graph import SERVING_PHASES, closure
 from orchestrator.planner import plan
+from orchestrator.planning.graph import SERVING_PHASES, closure
 from tests.unit.build import app, database, entry, estate, full_system, healthy, request, runbook, system
 
 Copies = Sequence[tuple[str, str, CopyMode]]

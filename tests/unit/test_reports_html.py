@@ -426,3 +426,28 @@ def test_an_approval_of_another_plan_is_said(lost: Path) -> None:
 
     other = Approval(plan_sha256="0" * 64, name="Wang Fang", at="2026-01-01T00:00:00Z")
     assert "another plan" in Page(render(replace(dossier, approvals=(other,)), "en")).words
+
+
+def test_a_canary_that_stood_still_is_shown_and_said(lost: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lost, tmp_path / "run"))
+    ledger = folder / "canary" / "sharing.jsonl"
+    header, *lines = ledger.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not 5000.1 < json.loads(line)["s"] < 5003.1]
+    ledger.write_bytes(b"".join([header, *kept]))
+    measured = json.loads((folder / "measurements.json").read_text())
+    measured["outages"][1] |= {"outage_begin_s": 0.0, "outage_ms": 3100.0}
+    (folder / "measurements.json").write_text(json.dumps(measured))
+    html = report_html(folder, "en")
+    assert 'class="hush"' in html and "canary not at work" in html
+    assert "The canary at sharing/entry@edge was not at work for 3.0" in Page(html).words
+    assert 'class="hush"' not in report_html(lost, "en")
+
+
+def test_differences_between_copies_are_named(lost: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lost, tmp_path / "run"))
+    proofs = json.loads((folder / "proofs.json").read_text())
+    table = proofs[0]["replicas"][0]["content"]["tables"][1]
+    table |= {"sameness": "different", "differing": 1, "differences": [{"kind": "missing", "key": "4711"}]}
+    (folder / "proofs.json").write_text(json.dumps(proofs))
+    words = Page(report_html(folder, "en")).words
+    assert "1 rows differ: missing 4711" in words and "different" in words

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from orchestrator import runstore
-from orchestrator.conversation import Control
 from orchestrator.diskfile import read, write
 from orchestrator.errors import BadFile, Refused, Tampered, Usage
+from orchestrator.execution import runstore
+from orchestrator.execution.conversation import Control
+from orchestrator.execution.history import Answer
+from orchestrator.execution.runstore import Owner, Run
 from orchestrator.executor import execute
-from orchestrator.history import Answer
 from orchestrator.model.observation import Reach, Reading, Snapshot
 from orchestrator.model.plan import Mode, Plan, Verb
 from orchestrator.model.run import RunState
-from orchestrator.runstore import Owner, Run
 from tests.simestate import plan, step, topology
 from tests.simworld import SimWorld
 

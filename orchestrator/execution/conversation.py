@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.diskfile import read, write, write_bytes
 from orchestrator.errors import Refused, Usage
-from orchestrator.history import Answer, History
+from orchestrator.execution.history import Answer, History
 from orchestrator.model.plan import Plan, Verb
 from orchestrator.model.run import RunState
 

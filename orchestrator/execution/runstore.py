@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.conversation import Control, Conversation, as_file_name
 from orchestrator.diskfile import locked, read, take_lock, write, write_bytes
 from orchestrator.errors import BadFile, DrctlError, Refused, Usage
 from orchestrator.evidence.journal import REAL, Clock, Entry, Journal, boot_id, genesis, read_journal, sync_folder
-from orchestrator.history import History
+from orchestrator.execution.conversation import Control, Conversation, as_file_name
+from orchestrator.execution.history import History
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan
 from orchestrator.model.run import Event, Record, RunState, RunSummary

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchestrator.model.plan import Fact, Step, Verb
-from orchestrator.plan_graph import closure
-from orchestrator.situation import DataMove
+from orchestrator.planning.graph import closure
+from orchestrator.planning.situation import DataMove
 
 Rule = Callable[[Mapping[str, Step], Mapping[str, DataMove]], Iterator[str]]
 

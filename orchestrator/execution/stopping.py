@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from orchestrator.conversation import Control
 from orchestrator.errors import Interrupted
-from orchestrator.ports import Ports
-from orchestrator.runstore import Run
+from orchestrator.execution.conversation import Control
+from orchestrator.execution.ports import Ports
+from orchestrator.execution.runstore import Run
 
 
 class Asked:

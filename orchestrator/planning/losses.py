@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from orchestrator.model.observation import Reach, Reading, Snapshot
 from orchestrator.model.plan import Loss
 from orchestrator.model.topology import Objective, Role, Service, System, Text, Topology
-from orchestrator.situation import DataMove, declared_sync
+from orchestrator.planning.situation import DataMove, declared_sync
 
 EVIDENCE_MAX_AGE_S = 3600.0
 """A look at the old primary proves its sync chain for this long; as checks.evidence.BEFORE_AGE_MAX_S."""

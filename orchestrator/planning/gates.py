@@ -13,8 +13,8 @@ from orchestrator.model.plan import Mode, ScenarioKind
 from orchestrator.model.request import Request
 from orchestrator.model.runbook import GateName, Runbook
 from orchestrator.model.topology import Frozen, Instance, Role, Service, Topology
-from orchestrator.situation import DataMove, streams
-from orchestrator.system_view import SystemView
+from orchestrator.planning.situation import DataMove, streams
+from orchestrator.planning.system_view import SystemView
 
 
 class Case(Frozen, kw_only=True):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from orchestrator.model.plan import Condition
 from orchestrator.model.runbook import ConditionTemplate, Selector, When
 from orchestrator.model.topology import Instance
-from orchestrator.situation import DataMove, displaced
-from orchestrator.system_view import AppMove, EntryMove, SystemView
+from orchestrator.planning.situation import DataMove, displaced
+from orchestrator.planning.system_view import AppMove, EntryMove, SystemView
 
 Instances = tuple[Instance, ...]
 

@@ -12,8 +12,8 @@ from orchestrator.model.plan import Phase, Step, Undo, Verb
 from orchestrator.model.request import Request, Timings
 from orchestrator.model.runbook import Runbook, Selector, StepTemplate
 from orchestrator.model.topology import EDGE, Instance, Nature, Setting, Text, Topology
-from orchestrator.selectors import conditions, holds, resolve
-from orchestrator.system_view import SystemView
+from orchestrator.planning.selectors import conditions, holds, resolve
+from orchestrator.planning.system_view import SystemView
 
 FINAL = "protected"
 """Id of the step that confirms, for each system, what the runbook's `verify` states."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from orchestrator.model.observation import Reach, Snapshot
 from orchestrator.model.topology import Frozen, Instance, Nature, Role, Service, System, Topology
-from orchestrator.situation import DataMove
+from orchestrator.planning.situation import DataMove
 
 
 class AppMove(Frozen, kw_only=True):

@@ -12,7 +12,7 @@ from orchestrator.model.plan import Verb
 from orchestrator.model.request import Request
 from orchestrator.model.runbook import LostRule, Runbook, SystemRule, TargetRule
 from orchestrator.model.topology import CentreRole, Frozen, Nature, Service, System, Topology
-from orchestrator.situation import (
+from orchestrator.planning.situation import (
     DataMove,
     Feed,
     Standing,
@@ -22,7 +22,7 @@ from orchestrator.situation import (
     stand,
     streams,
 )
-from orchestrator.system_view import Movement, data_behind
+from orchestrator.planning.system_view import Movement, data_behind
 
 
 class Decision(Frozen, kw_only=True):

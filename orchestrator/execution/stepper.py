@@ -13,17 +13,17 @@ from typing import TypeVar
 
 import msgspec
 
-from orchestrator.conversation import Control
 from orchestrator.errors import DrctlError
 from orchestrator.evidence.journal import JournalFailed, Superseded
-from orchestrator.history import UNTOUCHING, WOULD, Answer
+from orchestrator.execution.conversation import Control
+from orchestrator.execution.history import UNTOUCHING, WOULD, Answer
+from orchestrator.execution.ports import Ports, Site
+from orchestrator.execution.runlog import RunLog, settings
 from orchestrator.model.observation import Finding, Snapshot, Verdict
 from orchestrator.model.plan import Condition, Mode, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import Event
 from orchestrator.model.topology import Instance, Service, Setting, Text
-from orchestrator.ports import Ports, Site
 from orchestrator.providers.base import Order
-from orchestrator.runlog import RunLog, settings
 
 T = TypeVar("T")
 

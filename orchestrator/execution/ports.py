@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.conversation import Control
 from orchestrator.evidence.journal import REAL, Clock
-from orchestrator.history import Answer
+from orchestrator.execution.conversation import Control
+from orchestrator.execution.history import Answer
 from orchestrator.model.observation import Finding, Snapshot
 from orchestrator.model.plan import Condition, Plan, Step
 from orchestrator.model.run import Record

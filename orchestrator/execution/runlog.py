@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.errors import Usage
 from orchestrator.evidence.journal import Clock, Entry, Journal
-from orchestrator.history import History
+from orchestrator.execution.history import History
+from orchestrator.execution.ports import Ports
 from orchestrator.model.plan import Plan
 from orchestrator.model.run import Event, Record
 from orchestrator.model.topology import Frozen, Setting
-from orchestrator.ports import Ports
 
 CRASH_AT = "DRCTL_CRASH_AT"
 
