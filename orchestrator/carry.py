@@ -34,7 +34,7 @@ WARM_WRITES = 200
 WARM_WITHIN_S = 20.0
 ANSWER_POLL_S = 0.2
 ACTING = frozenset({Mode.ISOLATED, Mode.LIVE})
-FINDINGS, BUNDLE = 3, "bundle"
+FINDINGS = 3
 
 
 class Injector(Protocol):
@@ -198,6 +198,8 @@ def _injector(means: Means, plan: Plan) -> Injector:
 
 async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Outcome:
     """Look again, prove, measure, seal; the outcome with its exit code."""
+    from orchestrator.reports.publish import publish
+
     measured, proofs = None, None
     if run.plan.mode is not Mode.TABLETOP:
         after = await means.observe()
@@ -207,7 +209,7 @@ async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Out
             proofs = await prove(means, run)
             write(run.path / "proofs.json", proofs)
             measured = await conclude(run, after, means.canary_rows)
-    bundle = seal(means, run, manner)
+    bundle = publish(run.path, key_file=manner.key or means.home / KEY_FILE)
     error = verdict_of(run.id, state, run.history().missing, run.plan.mode)
     return Outcome(
         run=run.id,
@@ -231,22 +233,6 @@ async def prove(means: Means, run: Run) -> tuple[ServiceProof, ...]:
     services = [v for s in run.plan.systems for v in run.topology.system_by_id[s].services]
     replicated = [v for v in services if v.nature is Nature.REPLICATED]
     return tuple(await verify_services(replicated, means.rows, Options(parts=(Part.POSITIONS, Part.CONTENT))))
-
-
-def seal(means: Means, run: Run, manner: Manner) -> Path:
-    """Seal the evidence; that of an earlier attempt at the same run is kept beside it."""
-    from orchestrator.evidence import bundle
-    from orchestrator.reports.html import report_html
-
-    sealed = run.path / BUNDLE
-    if sealed.exists():
-        number = next(n for n in range(1, 1000) if not (run.path / f"{BUNDLE}.{n}").exists())
-        sealed.rename(run.path / f"{BUNDLE}.{number}")
-    path = bundle.seal(run.path, key_file=manner.key or means.home / KEY_FILE, render=report_html)
-    for lang in ("en", "zh"):
-        name = f"report.{lang}.html"
-        (run.path / name).write_bytes((path / name).read_bytes())
-    return path
 
 
 def exit_code(error: DrctlError | None, measured: Measurements | None, proofs: Collection[ServiceProof] | None) -> int:

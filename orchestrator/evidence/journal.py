@@ -113,7 +113,7 @@ def _verified(path: Path, seq: int, line: bytes, prev: str | None) -> Record:
     problem = ""
     try:
         record = msgspec.json.decode(line, type=Record)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise Tampered(f"{path}: record {seq} cannot be read: {error}", hint=_TAMPER_HINT) from error
     if record.seq != seq:
         problem = f"is numbered {record.seq}"

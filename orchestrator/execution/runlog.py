@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.errors import Usage
 from orchestrator.evidence.journal import Clock, Entry, Journal
+from orchestrator.evidence.secrets import redact
 from orchestrator.execution.history import History
 from orchestrator.execution.ports import Ports
 from orchestrator.model.plan import Plan
@@ -76,7 +77,8 @@ class RunLog:
         """
         if self._crash:
             self._crash.strike(event, step, after=False)
-        record = self._journal.append([Entry(event=event, step=step, detail=detail, data=data)], sync=False)[0]
+        entry = Entry(event=event, step=step, detail=redact(detail), data=data)  # foreign words may hold a secret
+        record = self._journal.append([entry], sync=False)[0]
         if self._crash:
             self._crash.strike(event, step, after=True)
         self.history.feed(record)

@@ -20,7 +20,7 @@ class Verb(StrEnum):
     UNFENCE = "unfence"
     PROMOTE = "promote"
     DEMOTE = "demote"
-    """A primary refuses writes from now on; a sync standby's acknowledgement is no longer asked for (acts at its source)."""
+    """A primary refuses writes from now on; a sync standby is no longer waited for (acts at its source)."""
     REPOINT = "repoint"
     """Set what the instance receives from (database) or calls (app): `towards[0]`, or nobody where that is empty."""
     REJOIN = "rejoin"

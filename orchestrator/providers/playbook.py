@@ -162,8 +162,12 @@ def _environment(private: Path, inventory: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     home = os.environ.get("HOME", "")
     config = inventory.parent / "ansible.cfg"
+    # A connection that is kept open for later tasks must not outlive the run (ansible's own default: 60 s).
+    ssh = {} if config.is_file() else {"ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=2s"}
     return {
         **kept,
+        **ssh,
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath))),
         **({"ANSIBLE_CONFIG": str(config)} if config.is_file() else {}),
         "HOME": home if home and Path(home).is_dir() else str(private),

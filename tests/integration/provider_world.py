@@ -51,7 +51,9 @@ class World:
     def instance(self, name: str) -> Instance:
         return self.topology.instance_by_id[name]
 
-    def order(self, name: str, *towards: str, epoch: int | None = None, within_s: float = 120.0, **params: str) -> Order:
+    def order(
+        self, name: str, *towards: str, epoch: int | None = None, within_s: float = 120.0, **params: str
+    ) -> Order:
         """An order of the world's current epoch, unless told another."""
         self.steps += 1
         return Order(

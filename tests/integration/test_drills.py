@@ -1,5 +1,4 @@
-"""One live drill for each fault; outcomes are read from the databases and the ledger, not from our own records.
-"""
+"""One live drill for each fault; outcomes are read from the databases and the ledger, not from our own records."""
 
 from __future__ import annotations
 

@@ -169,12 +169,22 @@ def test_fenced(reach: Reach, barred: bool | None, fenced: set[str], verdict: Ve
     assert seen(F.FENCED, A, (), world, fenced=frozenset(fenced)) is verdict
 
 
-def test_an_app_without_a_database_behind_it_need_not_write() -> None:
-    services = (replace(PEOPLE.services[1], serves=""),)
+@pytest.mark.parametrize(
+    ("instance", "serves"),
+    [
+        (APP_A, ""),  # nothing behind it
+        (APP_A, "people/entry"),  # another app or entry behind it, and that one's business
+        (ENTRY, "people/db"),  # an entry takes no writes of its own
+    ],
+)
+def test_only_an_app_on_a_database_must_write(instance: str, serves: str) -> None:
+    services = tuple(
+        replace(v, serves=serves) if instance in {i.id for i in v.instances} else v for v in PEOPLE.services
+    )
     topology = replace(TOPOLOGY, systems=(replace(PEOPLE, services=services),))
     found = judge(
-        Condition(fact=F.SERVES_USERS, instance=APP_A),
-        Evidence(topology=topology, now=change(HEALTHY, APP_A, writable=None)),
+        Condition(fact=F.SERVES_USERS, instance=instance),
+        Evidence(topology=topology, now=change(HEALTHY, instance, writable=None)),
     )
     assert found.verdict is PASS
 
