@@ -72,6 +72,7 @@ class Playbooks:
 
     def _spec(self, playbook: Path, order: Order, extra: tuple[Setting, ...], private: Path) -> dict[str, Any]:
         return {
+            "parent": os.getpid(),
             "private": str(private / "runner"),
             "project": str(self._folder),
             "playbook": str(playbook),

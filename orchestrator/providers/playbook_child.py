@@ -7,6 +7,8 @@ does to signals or descriptors reaches the executor, no fork happens in a proces
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ def main(spec_file: str) -> None:
     )
     result = {"status": runner.status, "rc": runner.rc, "stats": runner.stats}
     path.with_name("result.json").write_text(json.dumps(result))
+    if os.getppid() != spec["parent"]:
+        # The executor was killed meanwhile: nobody is left who would read this and clear it away.
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from orchestrator.model.observation import Downstream, Reach, Reading
 from orchestrator.model.topology import Instance, Role, Service, Setting
 from orchestrator.providers.base import ActionFailed
 from orchestrator.providers.postgresql_sql import (
+    Idle,
     Session,
     SyncNames,
     Unreached,
@@ -36,6 +37,7 @@ MATCHED = (
     "wal_segment_size",
 )
 """Settings that a standby must have as its primary, beside `version` and `system_identifier`."""
+_IDLE = Idle()
 _RECHECK_S = 0.02
 """A standby that had not replayed all is asked again after this: it tells a lag of milliseconds from a long one."""
 
@@ -125,8 +127,8 @@ async def read(service: Service, instance: Instance, within_s: float) -> Reading
     """One look, bounded by `within_s` seconds; never raises for a bad world."""
     began = time.monotonic()
     try:
-        async with asyncio.timeout(within_s + 0.5), session(instance, within_s) as talk:
-            reading = await _look(talk, service, instance)
+        async with asyncio.timeout(within_s + 0.5):
+            reading = await _through_a_session(service, instance, within_s)
     except Unreached as e:
         return _without(instance, began, e.reach, e.error, barred=e.barred)
     except TimeoutError:
@@ -139,6 +141,20 @@ async def read(service: Service, instance: Instance, within_s: float) -> Reading
 def _without(instance: Instance, began: float, reach: Reach, error: str, *, barred: bool | None = None) -> Reading:
     took_s = time.monotonic() - began
     return Reading(instance=instance.id, reach=reach, took_s=took_s, error=error, barred=barred)
+
+
+async def _through_a_session(service: Service, instance: Instance, within_s: float) -> Reading:
+    """Look through the connection of the last look; through a new one where the server has ended that meanwhile."""
+    until = time.monotonic() + within_s
+    opened = _IDLE.take(instance)
+    try:
+        async with session(instance, within_s, opened=opened, idle=_IDLE) as talk:
+            return await _look(talk, service, instance)
+    except Unreached:
+        if opened is None or time.monotonic() > until:
+            raise
+    async with session(instance, until - time.monotonic(), idle=_IDLE) as talk:
+        return await _look(talk, service, instance)
 
 
 async def _look(talk: Session, service: Service, instance: Instance) -> Reading:

@@ -90,23 +90,66 @@ class Session:
             half.shutdown(socket.SHUT_RDWR)
 
 
+class Idle:
+    """Connections that wait for the next look: one an instance, for connecting costs more than looking."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[int, str], psycopg.AsyncConnection[Any]] = {}
+
+    def take(self, instance: Instance) -> psycopg.AsyncConnection[Any] | None:
+        """The connection of the last look from this loop, where it seems alive; the caller owns it now."""
+        connection = self._waiting.pop(self._key(instance), None)
+        return connection if connection is not None and not connection.closed else None
+
+    def give(self, instance: Instance, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Keep a connection for the next look; one that waits already is ended."""
+        older = self._waiting.pop(self._key(instance), None)
+        if older is not None:
+            older.pgconn.finish()
+        self._waiting[self._key(instance)] = connection
+
+    @staticmethod
+    def _key(instance: Instance) -> tuple[int, str]:
+        return id(asyncio.get_running_loop()), f"{instance.id} {instance.address}"
+
+
 @contextlib.asynccontextmanager
-async def session(instance: Instance, within_s: float, name: str = SESSION) -> AsyncIterator[Session]:
+async def session(
+    instance: Instance,
+    within_s: float,
+    name: str = SESSION,
+    *,
+    opened: psycopg.AsyncConnection[Any] | None = None,
+    idle: Idle | None = None,
+) -> AsyncIterator[Session]:
     """A session with an instance at the operator's address, usable for `within_s` seconds in all.
+
+    Args:
+        instance: whom to speak with.
+        within_s: bound, connecting included.
+        name: application_name.
+        opened: a connection to use instead of a new one.
+        idle: where the connection goes when all went well; None: it is ended.
 
     Raises:
         Unreached: there is none to be had.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + within_s
-    talk = Session(await _connect(instance, within_s, name), instance)
+    connection = opened or await _connect(instance, within_s, name)
+    talk = Session(connection, instance)
     timer = loop.call_at(until, talk.expire)
+    well = False
     try:
         yield talk
+        well = not talk.expired and not connection.closed
     finally:
         timer.cancel()
-        # Not `close()`: it says good-bye through the socket, and a frozen server lets that wait.
-        talk._connection.pgconn.finish()
+        if well and idle is not None:
+            idle.give(instance, connection)
+        else:
+            # Not `close()`: it says good-bye through the socket, and a frozen server lets that wait.
+            connection.pgconn.finish()
 
 
 async def _connect(instance: Instance, within_s: float, name: str) -> psycopg.AsyncConnection[Any]:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from orchestrator.model.topology import Instance, Role, Setting
 from orchestrator.observer import observe
 from orchestrator.providers.base import ActionFailed, Order, Unsupported
 from orchestrator.providers.playbook import Playbooks
+from orchestrator.providers.waiting import comes_true
 from tests.contract_providers import ActorContract, Case, ProberContract
 from tests.integration.labs import Lab
 from tests.integration.provider_world import World, at, closed_address, garbage_address, silent_address
@@ -254,3 +256,40 @@ async def test_a_playbook_of_the_operator_runs_with_its_variables(world: World, 
         world.postgresql._playbooks = world.playbooks
     with pytest.raises(Unsupported):
         await world.act(Verb.RUN_PLAYBOOK, "sharing/entry@edge", playbook="own.yml")
+
+
+async def test_a_playbook_whose_executor_was_killed_ends_and_clears_its_folder(world: World, tmp_path: Path) -> None:
+    """A half-done rewind would be worse than one that goes on: the host's lock keeps the resumed run waiting for it."""
+    (tmp_path / "slow.yml").write_text(
+        "- hosts: '{{ drctl_host }}'\n  gather_facts: false\n  tasks:\n"
+        f"    - ansible.builtin.shell: touch {tmp_path}/begun; sleep 2; touch {tmp_path}/ended\n"
+    )
+    code = (
+        "import asyncio, sys, msgspec\nfrom pathlib import Path\nfrom orchestrator.providers.base import Order\n"
+        "from orchestrator.providers.playbook import Playbooks\n"
+        "order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order, dec_hook=lambda t, v: t(v))\n"
+        "asyncio.run(Playbooks(Path(sys.argv[1]), Path(sys.argv[2]))('slow.yml', order, ()))\n"
+    )
+    order = msgspec.json.encode(world.order("sharing/db@c"), enc_hook=str)
+    inventory = str(ROOT / "inventories" / "lab" / "hosts.yaml")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    executor = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(tmp_path), inventory, stdin=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )  # fmt: skip
+    assert executor.stdin is not None
+    executor.stdin.write(order)
+    executor.stdin.close()
+
+    async def begun() -> bool:
+        return (tmp_path / "begun").exists()
+
+    async def cleared() -> bool:
+        return (tmp_path / "ended").exists() and list(scratch.iterdir()) == []
+
+    assert await comes_true(begun, 30.0, 0.02)
+    executor.kill()
+    await executor.wait()
+    assert len(list(scratch.iterdir())) == 1
+    assert await comes_true(cleared, 30.0, 0.05)
