@@ -137,9 +137,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         return error.exit_code if error.exit_code != 1 else 2
     except KeyboardInterrupt:
         return complain("interrupted", "`drctl runs list` shows what can be resumed", Interrupted.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as end:
+        # click ends so with 1 where the reader has gone away (`drctl … | head`): that is the reader's right, no error
+        return 0 if type(sys.stdout).__name__ == "PacifyFlushWrapper" else int(end.code or 0)
     except DrctlError as error:
         return complain(error.message, error.hint, error.exit_code)
     except Exception as error:
