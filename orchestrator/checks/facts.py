@@ -94,6 +94,13 @@ def standby_of(condition: Condition, evidence: Evidence) -> Ruling:
         return no(f"{name} receives nothing from {source}", f"{name} 未从 {source} 接收数据")
     if reading.role is None or reading.upstream is None or reading.receiving is None:
         return untold("its role, source or stream", "角色、来源或接收状态")
+    sent = evidence.now.of(condition.others[0]).timeline
+    if reading.timeline is not None and sent is not None and reading.timeline != sent:
+        # What is left of the old timeline is sent again and again to a standby whose history has parted.
+        return no(
+            f"{name} is on timeline {reading.timeline}, and {source} on {sent}: it does not follow",
+            f"{name} 位于时间线 {reading.timeline}，而 {source} 位于 {sent}：未跟随",
+        )
     return yes(f"{name} streams from {source}", f"{name} 正从 {source} 复制")
 
 

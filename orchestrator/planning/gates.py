@@ -73,10 +73,10 @@ def _fault_fits(case: Case) -> Iterator[str]:
     if case.request.mode is not Mode.LIVE or not case.topology.lab:
         yield f"the fault {case.request.fault!r} needs a live drill in the lab"
     parts = [part.split() for part in case.request.fault.split(";")]
-    hit = {p[1] for p in parts if len(p) == 2 and p[0] in {"kill-centre", "freeze-centre"}}
+    hit = {p[1] for p in parts if len(p) == 2 and p[0] in {"kill-centre", "freeze-centre", "stop-service"}}
     cut = {end for p in parts if len(p) == 2 and p[0] == "cut-link" for end in _ends(p[1])}
     for data, instance in _lost_copies(case):
-        if instance.centre in hit:
+        if {instance.centre, instance.id} & hit:
             continue
         source = data.standing.source_of.get(instance.centre, "")
         if instance.centre == data.standing.primary:
@@ -172,7 +172,7 @@ GATES: Mapping[GateName, Callable[[Case], Iterator[str]]] = {
 HINTS: Mapping[GateName, str] = {
     GateName.CANDIDATE_READY: "name another centre with --to, or fewer systems with --system",
     GateName.LOST_IS_GONE: "use `switchover` for a healthy centre; to drill the loss add --fault, or --mode rehearsal",
-    GateName.FAULT_FITS: "give --mode live and a fault that takes them away (kill-centre, freeze-centre), or --system",
+    GateName.FAULT_FITS: "give --mode live and a fault that takes all of them away (such as kill-centre), or --system",
     GateName.LOSS_ACCEPTED: "add --accept-loss; two people must then approve the plan by name",
     GateName.REPLICATION_HEALTHY: "`drctl check` names what is wrong; a lost centre needs `failover`",
     GateName.THREE_COPIES: "bring the copies back first: `drctl plan restore`",

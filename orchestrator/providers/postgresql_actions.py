@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.model.topology import Instance, Setting
 from orchestrator.providers.base import ActionFailed, Order, Outcome
+from orchestrator.providers.postgresql_reading import read
 from orchestrator.providers.postgresql_sql import (
     POLL_S,
     SESSION,
@@ -283,18 +284,25 @@ async def _detach(order: Order) -> Outcome:
     return Outcome(detail=f"{order.instance.id} receives from nobody", changed=changed, facts=(received,))
 
 
-async def until_attached(order: Order, source: Instance, within_s: float | None = None) -> None:
-    """Wait until the source sends to this standby.
+async def _follows(talk: Session, order: Order, source: Instance) -> bool:
+    if not await _sends(talk, order.instance.centre, "catchup", "streaming"):
+        return False
+    here, there = await asyncio.gather(*(read(order.service, i, order.within_s) for i in (order.instance, source)))
+    return bool(here.receiving) and here.timeline is not None and here.timeline == there.timeline
 
-    The source is asked, not the standby: a receiver calls itself streaming before its source has agreed to send.
+
+async def until_attached(order: Order, source: Instance, within_s: float | None = None) -> None:
+    """Wait until the source sends to this standby, on the source's own timeline.
+
+    The source is asked, not the standby: a receiver calls itself streaming before its source has agreed to send. The
+    timeline too: to a standby whose history has parted the source sends the rest of the old timeline, again and again.
 
     Raises:
         ActionFailed: it does not within the time; the standby's history may have parted from the source's.
     """
-    centre = order.instance.centre
     async with acting(source, order, within_s) as (talk, _):
         what = f"a stream from {source.id} (have their histories parted? then rejoin it)"
-        await until(what, lambda: _sends(talk, centre, "catchup", "streaming"), order, within_s)
+        await until(what, lambda: _follows(talk, order, source), order, within_s)
 
 
 def _refuse_primary(order: Order, state: State) -> None:
