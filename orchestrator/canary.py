@@ -64,29 +64,36 @@ class CanaryConfig(Frozen, kw_only=True):
 
 
 class LedgerFile:
-    """Appends operations; `flush` writes and forces them to disk."""
+    """Appends operations. `add` and `take` belong to the loop's thread, `write` may run in another."""
 
     def __init__(self, path: Path, header: Header) -> None:
         self._encoder = msgspec.json.Encoder()
         self._lines: list[bytes] = []
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        if os.fstat(self._fd).st_size == 0:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        held = path.read_bytes()
+        os.ftruncate(self._fd, held.rfind(b"\n") + 1)  # half a line of a killed canary: nothing may be glued to it
+        if b"\n" not in held:
             self._lines.append(self._encoder.encode(header))
 
     def add(self, operation: Operation) -> None:
         """Take one ended operation."""
         self._lines.append(self._encoder.encode(operation))
 
-    def flush(self) -> None:
-        """Write what was taken since, and force it to disk."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            os.write(self._fd, b"\n".join(lines) + b"\n")
-            os.fdatasync(self._fd)
+    def take(self) -> bytes:
+        """What was added since, to be written."""
+        lines, self._lines = self._lines, []
+        return b"".join(line + b"\n" for line in lines)
+
+    def write(self, content: bytes) -> None:
+        """Append all of it and force it to disk."""
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._fd, left) :]
+        os.fdatasync(self._fd)
 
     def close(self) -> None:
-        """Flush and close."""
-        self.flush()
+        """Write what is left, and close."""
+        self.write(self.take())
         os.close(self._fd)
 
 
@@ -176,7 +183,7 @@ async def _flush_often(users: list[EntryUser], stop: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), FLUSH_S)
         for user in users:
-            await asyncio.to_thread(user.ledger.flush)
+            await asyncio.to_thread(user.ledger.write, user.ledger.take())
 
 
 async def _end_when_alone(config: CanaryConfig, stop: asyncio.Event) -> None:

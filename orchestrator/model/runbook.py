@@ -1,6 +1,6 @@
 """A runbook: the steps of one scenario as templates, which the planner fits to the systems as they stand. Pure.
 
-Leaves out: how it is read (runbooks.py), and what the selectors come to (selectors.py).
+Leaves out: how it is read (runbooks.py), and what the selectors come to (planning/selectors.py).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class When(StrEnum):
 
 
 class GateName(StrEnum):
-    """What must hold of the estate before anything is touched; see plan_gates.py."""
+    """What must hold of the estate before anything is touched; see planning/gates.py."""
 
     CANDIDATE_READY = "candidate-ready"
     """Every copy that is to become primary answers and is a standby."""

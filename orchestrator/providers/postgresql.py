@@ -35,7 +35,7 @@ VERBS = frozenset(_SQL) | frozenset(_HOST)
 
 
 class PostgreSQL:
-    """Prober and Actor of PostgreSQL 14 and later, physical replication."""
+    """Prober and Actor of PostgreSQL 17 and later (`drctl.epoch` is a setting of our own), physical replication."""
 
     kind: Kind = POSTGRESQL
 
