@@ -23,7 +23,7 @@ from orchestrator.execution.ports import Ports, Site
 from orchestrator.execution.runlog import CrashPoint, RunLog, settings
 from orchestrator.execution.runstore import RESUMABLE, Run
 from orchestrator.execution.stepper import StepFailed, Stepper, Stopped
-from orchestrator.model.plan import Mode, Plan, ScenarioKind, Step, Undo, Verb
+from orchestrator.model.plan import Mode, Phase, Plan, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
 
@@ -31,6 +31,8 @@ EXERCISES = frozenset({Mode.TABLETOP, Mode.REHEARSAL})
 """Modes that change nothing."""
 RESUME_LOOK_S = 0.5
 UNDO_ATTEMPTS = 2
+USERS_FIRST_S = 20.0
+"""Protection waits so long, counted from when it could begin, for users who are not served yet."""
 
 
 class Durable(Protocol):
@@ -174,6 +176,8 @@ class _Engine:
         ended = self._ended[step.id]
         try:
             ready = all([await self._ended[need] for need in step.needs])
+            if step.phase is Phase.PROTECT:
+                await self._users_first()
             if step.id in self._history.done or (ready and not self._fatal and self._may_start(step)):
                 outcome = await self._durable.step(step.id, lambda: self._body(step))
                 self._hold_against_journal(step, outcome)
@@ -184,6 +188,15 @@ class _Engine:
         finally:
             if not ended.done():
                 ended.set_result(step.id in self._history.done and step.id not in self._history.undone)
+
+    async def _users_first(self) -> None:
+        """Hold protection back while users of any system wait: a playbook's second of processor time is theirs.
+
+        Bounded: a system that cannot be brought back must not keep the others unprotected.
+        """
+        waiting = [self._ended[s.id] for s in self._plan.steps if s.phase is not Phase.PROTECT]
+        if waiting:
+            await asyncio.wait(waiting, timeout=USERS_FIRST_S)
 
     def _may_start(self, step: Step) -> bool:
         """Read the operator's wish and the state of the run just before a step begins."""

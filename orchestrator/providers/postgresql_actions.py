@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from orchestrator.model.topology import Instance, Setting
 from orchestrator.providers.base import ActionFailed, Order, Outcome
 from orchestrator.providers.postgresql_reading import read
 from orchestrator.providers.postgresql_sql import (
+    IDLE,
     POLL_S,
     SESSION,
     Session,
@@ -27,6 +29,9 @@ from orchestrator.providers.postgresql_sql import (
     session,
 )
 from orchestrator.providers.waiting import comes_true
+
+if TYPE_CHECKING:
+    import psycopg
 
 EPOCH = "drctl.epoch"
 READ_ONLY = "default_transaction_read_only"
@@ -82,13 +87,35 @@ async def acting(
     """
     bound_s = order.within_s if within_s is None else within_s
     try:
-        async with session(instance, bound_s, f"{SESSION} {order.epoch}") as talk:
+        name = f"{SESSION} {order.epoch}"
+        opened = await _renamed(instance, name, bound_s)
+        async with session(instance, bound_s, name, opened=opened, idle=IDLE) as talk:
             state = await look(talk)
             if state.epoch > order.epoch:
                 raise superseded(instance, state.epoch, order.epoch)
             yield talk, state
     except Unreached as e:
         raise ActionFailed(f"{instance.id}: {e.error}", hint=f"the instance is {e.reach.value}") from e
+
+
+async def _renamed(instance: Instance, name: str, within_s: float) -> psycopg.AsyncConnection[Any] | None:
+    """The connection of the last look under the run's name; None where there is none that still works.
+
+    The name goes before the first look at the epoch, in a statement of its own: a later run ends the sessions that are
+    named for an older one, and what is named after that reads the later run's epoch.
+    """
+    opened = IDLE.take(instance)
+    if opened is None:
+        return None
+    words = (name, str(max(1, round(within_s * 1000))))
+    try:
+        async with session(instance, min(within_s, _SIDE_S), opened=opened, idle=IDLE) as talk:
+            await talk.rows(
+                "select set_config('application_name', %s, false), set_config('statement_timeout', %s, false)", words
+            )
+    except (Unreached, ActionFailed):
+        return None
+    return IDLE.take(instance)
 
 
 class Superseded(ActionFailed):
@@ -105,7 +132,7 @@ def superseded(instance: Instance, seen: int, own: int) -> Superseded:
 
 async def look(talk: Session) -> State:
     """The server's state now."""
-    row = await talk.row(_STATE)
+    row = await talk.row(_STATE, prepare=True)
     return State(row[0], int(row[1]), row[2], row[3], row[4], row[5], row[6], int(row[7]))
 
 

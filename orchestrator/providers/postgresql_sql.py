@@ -47,21 +47,25 @@ class Session:
         self.instance = instance
         self.expired = False
 
-    async def row(self, sql: str, values: tuple[object, ...] | None = None) -> tuple[Any, ...]:
-        """The first row of a query.
+    async def row(
+        self, sql: str, values: tuple[object, ...] | None = None, *, prepare: bool = False
+    ) -> tuple[Any, ...]:
+        """The first row of a query; `prepare` where it is asked often and planning it costs more than running it.
 
         Raises:
             Unreached: the connection broke, or its time is over.
             ActionFailed: the server refused the statement.
         """
-        rows = await self.rows(sql, values)
+        rows = await self.rows(sql, values, prepare=prepare)
         return rows[0]
 
-    async def rows(self, sql: str, values: tuple[object, ...] | None = None) -> list[tuple[Any, ...]]:
+    async def rows(
+        self, sql: str, values: tuple[object, ...] | None = None, *, prepare: bool = False
+    ) -> list[tuple[Any, ...]]:
         """All rows of a query, or none where the statement gives none; raises as `row`."""
         import psycopg
 
-        running = asyncio.ensure_future(self._execute(sql, values))
+        running = asyncio.ensure_future(self._execute(sql, values, prepare))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -74,8 +78,8 @@ class Session:
                 raise self._broken(e) from e
             raise ActionFailed(f"{self.instance.id}: {_words(e)}", hint=_hint(e.sqlstate)) from e
 
-    async def _execute(self, sql: str, values: tuple[object, ...] | None) -> list[tuple[Any, ...]]:
-        cursor = await self._connection.execute(sql.encode(), values)
+    async def _execute(self, sql: str, values: tuple[object, ...] | None, prepare: bool) -> list[tuple[Any, ...]]:
+        cursor = await self._connection.execute(sql.encode(), values, prepare=prepare or None)
         return await cursor.fetchall() if cursor.description else []
 
     def _broken(self, error: Exception) -> Unreached:
@@ -111,6 +115,9 @@ class Idle:
     @staticmethod
     def _key(instance: Instance) -> tuple[int, str]:
         return id(asyncio.get_running_loop()), f"{instance.id} {instance.address}"
+
+
+IDLE = Idle()
 
 
 @contextlib.asynccontextmanager
