@@ -1,8 +1,8 @@
 """Faults: what the world may do by itself, or a drill may do to it. One table; pure.
 
 Words as in the lab (`drctl lab fault`): `kill-centre a`, `freeze-centre a`, `thaw-centre a`, `cut-link a-b`,
-`cut-link a>b`, `stop-service legal-person/db@a`; several are joined by `;`. The model adds `darken a` (we do not see it, its
-users do) and `blackout a` (its power is gone: its instances are down, and its hosts do not answer either).
+`cut-link a>b`, `stop-service legal-person/db@a`; several are joined by `;`. The model adds `darken a` (dark to us,
+not to its users) and `blackout a` (its power is gone: its instances are down, and its hosts do not answer either).
 """
 
 from __future__ import annotations
