@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "topology": "Read, check and draw the estate's topology.",
     "lab": "Three real centres on this machine.",
     "check": "Health checks over every centre at once.",
+    "lint": "What a recovery rests on that stands in a dark centre.",
     "verify": "Prove that replicas hold what the primary holds.",
     "plan": "Show what would be done, in which order, and on what grounds.",
     "approve": "Consent, with your name, to one plan.",

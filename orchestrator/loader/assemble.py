@@ -14,7 +14,7 @@ from orchestrator.loader.expand import Draft, drafts, text_of
 from orchestrator.loader.files import TopologyFile
 from orchestrator.loader.overlay import merge_overlay
 from orchestrator.loader.places import Places
-from orchestrator.model.topology import EDGE, Centre, Group, Kind, Link, Site, Topology
+from orchestrator.model.topology import EDGE, Centre, Group, Kind, Link, PlatformPart, Site, Topology
 from orchestrator.yamlfile import Problems, Source, did_you_mean, read_yaml
 from orchestrator.yamltypes import convert, seconds
 
@@ -97,6 +97,11 @@ def _judge_frame(file: TopologyFile, problems: Problems) -> None:
         _judge_link(file, name, link.ends, problems)
         if seconds(link.rtt_max) <= 0:
             problems.add(("links", name, "rtt_max"), "`rtt_max`: expected more than zero", "such as `5ms`")
+    for part, stands in file.platform.items():
+        for index, place in enumerate(stands.at):
+            if place not in file.centres and place != EDGE:
+                hint = did_you_mean(place, [*file.centres, EDGE])
+                problems.add(("platform", part, "at", index), f"unknown centre `{place}`", hint)
     for name, layout in file.layouts.items():
         for place, stands_for in layout.items():
             at = ("layouts", name, place)
@@ -147,4 +152,7 @@ def _topology(file: TopologyFile, built: Sequence[Built]) -> Topology:
         ),
         systems=tuple(one.system for one in built),
         groups=tuple(Group(id=name, name=text_of(group.name)) for name, group in file.groups.items()),
+        platform=tuple(
+            PlatformPart(part=part, centres=stands.at, quorum=stands.needs) for part, stands in file.platform.items()
+        ),
     )

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, field
 from msgspec import UnsetType as Unset
 
-from orchestrator.model.topology import CentreRole, CopyMode, Frozen
+from orchestrator.model.topology import CentreRole, CopyMode, Frozen, Part, Quorum
 from orchestrator.yamltypes import Duration, Identifier
 
 Scalar = str | int | float | bool
@@ -164,6 +164,13 @@ class LinkFile(Frozen, kw_only=True):
     name: TextFile
 
 
+class PlatformFile(Frozen, kw_only=True):
+    """Where a part of the platform stands, and how many of its places must live."""
+
+    at: Annotated[tuple[Identifier, ...], Meta(min_length=1, description="Centres, or `edge` for outside them all.")]
+    needs: Quorum = Quorum.ANY
+
+
 class TopologyFile(Frozen, kw_only=True):
     """One estate (全域): sites, centres, links and the systems that are protected."""
 
@@ -180,6 +187,9 @@ class TopologyFile(Frozen, kw_only=True):
     templates: dict[Identifier, TemplateFile] = field(default_factory=dict)
     systems: dict[Identifier, SystemFile] = field(default_factory=dict)
     groups: dict[Identifier, GroupFile] = field(default_factory=dict)
+    platform: Annotated[
+        dict[Part, PlatformFile], Meta(description="What drctl itself rests on; judged by `drctl lint --dark`.")
+    ] = field(default_factory=dict)
 
 
 class EndpointFile(Frozen, kw_only=True):

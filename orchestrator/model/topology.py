@@ -211,6 +211,40 @@ class Group(Frozen, kw_only=True):
     name: Text
 
 
+class Part(StrEnum):
+    """What drctl and a recovery themselves rest on, beside the systems that they protect."""
+
+    CONTROLLER = "controller"
+    """Machines from which drctl can be run."""
+    STATE = "state"
+    """Store of the runs' state."""
+    EVIDENCE = "evidence"
+    """Where sealed evidence is kept."""
+    SECRETS = "secrets"
+    """Passwords and keys of databases, hosts and signatures."""
+    IDENTITY = "identity"
+    """Whoever operators log in with."""
+    NAMES = "names"
+    """Name servers (DNS) that resolve the addresses of instances."""
+
+
+class Quorum(StrEnum):
+    """How many of a part's places must live for it to work."""
+
+    ANY = "any"
+    MAJORITY = "majority"
+    ALL = "all"
+
+
+class PlatformPart(Frozen, kw_only=True):
+    """Where one of them stands."""
+
+    part: Part
+    centres: tuple[str, ...]
+    """EDGE for outside every centre."""
+    quorum: Quorum = Quorum.ANY
+
+
 class Topology(Frozen, kw_only=True, dict=True):
     """One estate (全域). `dict=True` lets the look-ups below be cached."""
 
@@ -223,6 +257,7 @@ class Topology(Frozen, kw_only=True, dict=True):
     lab: bool = False
     """True for an estate that a lab brings up: faults may be injected, approvals are not asked for."""
     groups: tuple[Group, ...] = ()
+    platform: tuple[PlatformPart, ...] = ()
 
     @cached_property
     def system_by_id(self) -> Mapping[str, System]:

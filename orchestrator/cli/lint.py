@@ -1,0 +1,100 @@
+"""`drctl lint`: what a recovery rests on that stands in the centre which is dark."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.options import Settings, echo_json, output_option
+from orchestrator.errors import Findings, Refused, Usage
+from orchestrator.model.plan import Mode
+
+if TYPE_CHECKING:
+    from orchestrator.model.observation import Finding
+    from orchestrator.model.plan import Plan
+    from orchestrator.model.topology import Topology
+    from orchestrator.workflow import Context
+
+
+@click.command()
+@click.argument("scenario", metavar="[SCENARIO|PLAN.json]", default="")
+@click.option("--dark", multiple=True, required=True, metavar="CENTRE", help="Centre taken as dark; may be repeated.")
+@click.option("--system", "systems", multiple=True, metavar="SYSTEM", help="Only these systems.")
+@output_option
+@click.pass_obj
+def lint(settings: Settings, *, scenario: str, dark: tuple[str, ...], systems: tuple[str, ...], output: str) -> int:
+    """Prove from the files alone what would not work with CENTRE dark: drctl's own parts, steps, ways in, names.
+
+    Nothing is contacted. Without SCENARIO: `centre-lost` for one dark centre, `site-lost` for more.
+    Exit code 0: nothing depends on it; 3: something does, or the topology does not say.
+
+    \b
+    Examples:
+      drctl lint --dark a                      with centre A gone
+      drctl lint --dark a --dark b             with the whole city gone
+      drctl lint plan.json --dark centre-a     a plan that was made
+      drctl --estate chongqing lint --dark a --output json
+    """
+    from orchestrator import deadsite
+    from orchestrator.app import open_context
+
+    context = open_context(settings)
+    centres = frozenset(_centre(context.topology, word) for word in dark)
+    made, refused = _plan(context, scenario, tuple(sorted(centres)), systems)
+    found = (*deadsite.lint(context.topology, centres, made), *refused)
+    _show(context, found, output)
+    return 0 if all(f.verdict == "pass" for f in found) else Findings.exit_code
+
+
+def _centre(topology: Topology, word: str) -> str:
+    """A centre by its id, `centre-` before it or not.
+
+    Raises:
+        Usage: there is none.
+    """
+    for name in (word, word.removeprefix("centre-")):
+        if name in topology.centre_by_id:
+            return name
+    close = difflib.get_close_matches(word, topology.centre_by_id, n=1)
+    known = ", ".join(topology.centre_by_id)
+    raise Usage(f"no centre {word!r}", hint=f"did you mean {close[0]!r}?" if close else f"there are: {known}")
+
+
+def _plan(
+    context: Context, scenario: str, lost: tuple[str, ...], systems: tuple[str, ...]
+) -> tuple[Plan | None, tuple[Finding, ...]]:
+    """The plan that would be carried out; a refusal is a finding too."""
+    from pathlib import Path
+
+    from orchestrator import workflow
+    from orchestrator.app import runbook_path
+    from orchestrator.approvals import read_plan
+    from orchestrator.checks.base import no
+
+    if scenario.endswith(".json"):
+        return read_plan(Path(scenario)), ()
+    wanted = workflow.Wanted(
+        runbook=runbook_path(scenario or ("site-lost" if len(lost) > 1 else "centre-lost")),
+        mode=Mode.TABLETOP,
+        lost=lost,
+        systems=systems,
+        accept_loss=True,
+    )
+    try:
+        made, _ = asyncio.run(workflow.make_plan(context, wanted))
+    except Refused as error:
+        return None, (no(error.message, error.message).about("steps", wanted.runbook.stem if wanted.runbook else ""),)
+    return made, ()
+
+
+def _show(context: Context, found: tuple[Finding, ...], output: str) -> None:
+    if output == "json":
+        echo_json(found)
+        return
+    from orchestrator.reports.findings import console
+    from orchestrator.reports.lint_view import render
+
+    console().print(render(found, context.lang))
