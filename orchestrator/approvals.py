@@ -53,7 +53,7 @@ def read_approvals(plan_file: Path, plan: Plan) -> tuple[Approval, ...]:
     return tuple(a for a in filed if a.plan_sha256 == plan.sha256)
 
 
-def approve(plan_file: Path, name: str, at: str, *, accepts_loss: bool) -> tuple[Approval, ...]:
+def approve(plan_file: Path, name: str, at: str, *, accepts_loss: bool, attests: bool = False) -> tuple[Approval, ...]:
     """Add a person's consent; every approval of the plan, this one last.
 
     Args:
@@ -61,6 +61,7 @@ def approve(plan_file: Path, name: str, at: str, *, accepts_loss: bool) -> tuple
         name: of the person.
         at: UTC, RFC 3339.
         accepts_loss: consent to the loss that the plan states, too.
+        attests: attest that the centres which the plan names are off, and stay so until drctl has fenced them.
 
     Raises:
         BadFile: the plan file is none.
@@ -74,10 +75,15 @@ def approve(plan_file: Path, name: str, at: str, *, accepts_loss: bool) -> tuple
     if plan.loses_data and not accepts_loss:
         told = "; ".join(f"{loss.service}: {loss.reason.en}" for loss in plan.losses if not loss.proven_zero)
         raise Refused(f"the plan may lose data: {told}", hint="consent to it with --accept-loss, or do not approve")
+    if plan.attested and not attests:
+        raise Refused(
+            f"the plan rests on your word that {', '.join(plan.attested)} is off",
+            hint="no power there, or cut off from every user? attest it with --attest-off; else do not approve",
+        )
     with locked(plan_file, f"the plan {plan_file}"):
         before = read_approvals(plan_file, plan)
         if any(a.name.casefold() == given.casefold() for a in before):
             raise Refused(f"{given} has approved this plan already", hint="a second person is needed")
-        new = Approval(plan_sha256=plan.sha256, name=given, at=at, accepts_loss=accepts_loss)
+        new = Approval(plan_sha256=plan.sha256, name=given, at=at, accepts_loss=accepts_loss, attests=attests)
         write(approvals_path(plan_file), (*before, new))
     return (*before, new)

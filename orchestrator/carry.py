@@ -171,7 +171,15 @@ def ports(means: Means, run: Run, progress: Callable[[Record], None]) -> Ports:
     hands = means.actors if run.plan.mode in ACTING else means.recorders
 
     def weigh(condition: Condition, now: Snapshot, before: Snapshot, fenced: frozenset[str], epoch: int) -> Finding:
-        return judge(condition, Evidence(topology=run.topology, now=now, before=before, fenced=fenced, epoch=epoch))
+        evidence = Evidence(
+            topology=run.topology,
+            now=now,
+            before=before,
+            fenced=fenced,
+            epoch=epoch,
+            attested=frozenset(run.plan.attested),
+        )
+        return judge(condition, evidence)
 
     async def answer(step: Step) -> Answer:
         while (given := run.answer_of(step.id)) is None:

@@ -89,27 +89,39 @@ def _steps(topology: Topology, dark: frozenset[str], plan: Plan) -> Iterator[Fin
     """Steps that users wait for; what only protects may wait for the centre to come back."""
     history = History(plan)
     awaited = [s for s in plan.steps if not history.tolerated(s) and s.verb not in {Verb.INJECT, Verb.HEAL}]
-    wrong = [(s, tuple(_needs(topology, dark, s))) for s in awaited]
+    wrong = [(s, tuple(_needs(topology, dark, s, frozenset(plan.attested)))) for s in awaited]
     wrong = [(s, reasons) for s, reasons in wrong if reasons]
     for step, reasons in wrong:
         advice = Text(
-            en="act from outside that centre, or let a person confirm it; nobody is served before",
-            zh="改由中心外执行或由人工确认；在此之前无法恢复服务",
+            en="act from outside that centre, or attest that it is off (--attest-off); nobody is served before",
+            zh="改由中心外执行，或由两人确认其已停机（--attest-off）；在此之前无法恢复服务",
         )
         en, zh = "; ".join(r.en for r in reasons), "；".join(r.zh for r in reasons)
         yield no(en, zh, advice).about("steps", step.id)
     if not wrong:
-        count = len(awaited)
+        count, gone = len(awaited), names(sorted(dark))
+        word = _on_word(plan, awaited)
         yield yes(
-            f"none of {count} steps that users wait for needs {names(sorted(dark))}",
-            f"用户所等待的 {count} 个步骤均不依赖 {names(sorted(dark))}",
+            f"none of {count} steps that users wait for needs {gone}{word.en}",
+            f"用户所等待的 {count} 个步骤均不依赖 {gone}{word.zh}",
         ).about("steps", plan.scenario)
 
 
-def _needs(topology: Topology, dark: frozenset[str], step: Step) -> Iterator[Text]:
-    def stands(instance: str) -> bool:
+def _on_word(plan: Plan, awaited: list[Step]) -> Text:
+    """What a promotion rests on where nobody can see a fence hold."""
+    off = names(list(plan.attested))
+    if not off or not any(c.fact is Fact.FENCED for s in awaited for c in s.gates):
+        return Text(en="", zh="")
+    return Text(
+        en=f", on two people's word that {off} is off (--attest-off)",
+        zh=f"，前提是两人确认 {off} 已停机（--attest-off）",
+    )
+
+
+def _needs(topology: Topology, dark: frozenset[str], step: Step, attested: frozenset[str]) -> Iterator[Text]:
+    def stands(instance: str, where: frozenset[str] = dark) -> bool:
         found = topology.instance_by_id.get(instance)
-        return found is not None and found.centre in dark
+        return found is not None and found.centre in where
 
     released = step.verb is Verb.DEMOTE and bool(step.towards)  # acts at the source that waits, not at the standby
     if step.verb not in AT_CONTROLLER and not released and stands(step.instance):
@@ -117,7 +129,8 @@ def _needs(topology: Topology, dark: frozenset[str], step: Step) -> Iterator[Tex
     for towards in filter(stands, step.towards):
         yield Text(en=f"{step.verb.value} goes towards {towards}", zh=f"{step.verb.value} 指向 {towards}")
     for condition in (*step.gates, *step.verify):
-        if stands(condition.instance) and condition.fact not in SILENCE_PASSES:
+        spoken_for = condition.fact is Fact.FENCED and stands(condition.instance, attested)
+        if stands(condition.instance) and condition.fact not in SILENCE_PASSES and not spoken_for:
             word = f"{condition.fact.value} of {condition.instance}"
             yield Text(en=f"{word} needs an answer from there", zh=f"{word} 需要该处应答")
 

@@ -68,7 +68,7 @@ def plan(
     )
     _open_gates(case)
     placed = order(fit(runbook, topology, views, request, timings))
-    _keep_rules(placed.steps, in_plan, runbook)
+    _keep_rules(placed.steps, in_plan, runbook, decision.movement.attested)
     return Plan(
         scenario=runbook.id,
         kind=runbook.kind,
@@ -78,6 +78,7 @@ def plan(
         topology_sha256=request.topology_sha256,
         created_at=request.created_at,
         lost=decision.movement.lost,
+        attested=decision.movement.attested,
         target=decision.movement.target,
         systems=decision.systems,
         steps=placed.steps,
@@ -114,10 +115,10 @@ def _open_gates(case: Case) -> None:
     raise Refused(_listed(f"{case.runbook.id} is refused", reasons), hint=hint)
 
 
-def _keep_rules(steps: Sequence[Step], moves: Sequence[DataMove], runbook: Runbook) -> None:
+def _keep_rules(steps: Sequence[Step], moves: Sequence[DataMove], runbook: Runbook, attested: tuple[str, ...]) -> None:
     if not steps:
         raise Refused(f"{runbook.id}: there is nothing to do")
-    reasons = broken(steps, moves)
+    reasons = broken(steps, moves, attested)
     if reasons:
         raise Refused(_listed(f"the runbook {runbook.id} is unsafe", reasons), hint="put back what its steps lack")
 

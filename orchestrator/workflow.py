@@ -99,6 +99,7 @@ class Wanted(Frozen, kw_only=True):
     systems: tuple[str, ...] = ()
     fault: str = ""
     accept_loss: bool = False
+    attested: tuple[str, ...] = ()
     approved_by: tuple[str, ...] = ()
 
 
@@ -150,6 +151,7 @@ async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]
         systems=filed.systems,
         fault=filed.fault,
         accept_loss=filed.loses_data,
+        attested=filed.attested,
     )
     fresh, before = await make_plan(context, again)
     if fresh.steps != filed.steps:
@@ -178,6 +180,7 @@ async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
         systems=wanted.systems,
         fault=wanted.fault,
         accept_loss=wanted.accept_loss,
+        attested=wanted.attested,
         created_at=now,
         topology_sha256=context.topology_sha256,
     )
@@ -205,14 +208,20 @@ def consents(plan: Plan, wanted: Wanted) -> tuple[Approval, ...]:
         raise Refused("--approved-by is for the lab", hint="approvers consent with `drctl approve PLAN.json --name …`")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     given += [
-        Approval(plan_sha256=plan.sha256, name=name, at=now, accepts_loss=wanted.accept_loss)
+        Approval(
+            plan_sha256=plan.sha256,
+            name=name,
+            at=now,
+            accepts_loss=wanted.accept_loss,
+            attests=bool(wanted.attested),
+        )
         for name in wanted.approved_by
     ]
-    touching = plan.mode in {Mode.LIVE, Mode.ISOLATED}
-    names = {a.name.strip().casefold() for a in given if a.accepts_loss or not plan.loses_data}
-    needed = touching and (plan.loses_data or (plan.mode is Mode.LIVE and not plan.lab))
-    if needed and len(names) < APPROVERS:
+    counted = [a for a in given if (a.accepts_loss or not plan.loses_data) and (a.attests or not plan.attested)]
+    names = {a.name.strip().casefold() for a in counted}
+    if plan.needs_two and len(names) < APPROVERS:
         what = "accepts loss" if plan.loses_data else "changes an estate that is no lab"
+        what = f"rests on the word that {', '.join(plan.attested)} is off" if plan.attested else what
         raise Refused(
             f"the plan {what}: {APPROVERS} approvals by different people are needed, there are {len(names)}",
             hint="`drctl plan … -o plan.json`, then `drctl approve plan.json --name …` by each",

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from orchestrator.checks.base import Ruling, met, no, unread, unsure
+from orchestrator.checks.base import Ruling, met, no, unread, unsure, yes
 from orchestrator.model.observation import Reach, Reading, Snapshot
 from orchestrator.model.topology import Frozen, Role, Service, Text, Topology
 
@@ -35,6 +35,8 @@ class Evidence(Frozen, kw_only=True):
     """Instances with a fence done in this run, the step that is being verified included."""
     epoch: int = 0
     """The run's epoch; 0 outside a run, where no instance counts as promoted by it."""
+    attested: frozenset[str] = frozenset()
+    """Centres that two people attest to be off, in an approval of this very plan."""
     before_age_max_s: float = BEFORE_AGE_MAX_S
 
     def service_of(self, instance: str) -> Service | None:
@@ -125,6 +127,17 @@ def superseded(evidence: Evidence, reading: Reading, name: str) -> Ruling | None
             Text(en="stop: the later run decides", zh="停止：以更新的任务为准"),
         )
     return None
+
+
+def attested_off(reading: Reading, evidence: Evidence) -> Ruling | None:
+    """People's word that its centre is off (ground 6 of promotion); None where nobody gave it, or it answers."""
+    centre = evidence.centre_of(reading.instance)
+    if centre not in evidence.attested or reading.reach is Reach.ANSWERED:
+        return None
+    why = met(reading)
+    return yes(
+        f"two people attest that centre {centre} is off, and {why.en}", f"两人署名确认中心 {centre} 已停机，且{why.zh}"
+    )
 
 
 def not_read(reading: Reading, name: str) -> Ruling | None:

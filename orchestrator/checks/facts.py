@@ -6,7 +6,7 @@ Pure. The two facts that license a promotion are in promotion.py.
 from __future__ import annotations
 
 from orchestrator.checks.base import Ruling, met, names, no, role_words, unsure, untold, yes
-from orchestrator.checks.evidence import Evidence, not_read
+from orchestrator.checks.evidence import attested_off, Evidence, not_read
 from orchestrator.checks.promotion import keeps_out
 from orchestrator.model.observation import Reach, Reading, Verdict
 from orchestrator.model.plan import Condition
@@ -142,10 +142,15 @@ def detached(condition: Condition, evidence: Evidence) -> Ruling:
 
 
 def fenced(condition: Condition, evidence: Evidence) -> Ruling:
-    """A fence of this run is done, and nobody listens there or clients are denied; silence does not show it."""
+    """A fence of this run is done, and nobody listens there or clients are denied; silence does not show it.
+
+    Where two people attest that its centre is off, their word stands for the fence as long as nothing answers there.
+    """
     name, reading = condition.instance, evidence.now.of(condition.instance)
     if reading.reach is Reach.ANSWERED:
         return no(f"{name} answers: no fence holds it", f"{name} 有应答：隔离无效")
+    if (word := attested_off(reading, evidence)) is not None:
+        return word
     if name not in evidence.fenced:
         return no(f"no fence of this run was done on {name}", f"本任务未对 {name} 执行隔离")
     why = met(reading)

@@ -14,7 +14,10 @@ CANNOT_ACK(old; others): `old` cannot acknowledge a client's write any more. Gro
      evidence.remember) and recent (see evidence.stale),
      and an old primary that answers is judged by what it says now (2), never by what it said before;
   5. a candidate in `others` is primary already by this run's own epoch: the gate was open before, the effect has
-     happened, and the step is run again after a crash. An old primary that answers is still judged by 1 and 2.
+     happened, and the step is run again after a crash. An old primary that answers is still judged by 1 and 2;
+  6. it does not answer, and two people attest in their approval of this very plan that its centre is off: without
+     power, or cut off from every user. That is a fence by hand (as Pacemaker's `stonith_admin --confirm`): the only
+     ground on the day when a city is dark and no host can be asked. An old primary that answers proves them wrong.
 
 HOLDS_ALL(candidate; others): `candidate` holds all that each of `others` acknowledged. Grounds, any one of, for each:
   1. the old one answers, takes no writes, and the candidate's position on the same timeline is not below its position;
@@ -28,7 +31,7 @@ Unknown is not down: a field that is None passes nothing. What a later run has c
 from __future__ import annotations
 
 from orchestrator.checks.base import Ruling, met, names, no, size_words, unsure, yes
-from orchestrator.checks.evidence import Evidence, age_s, stale, superseded
+from orchestrator.checks.evidence import Evidence, age_s, attested_off, stale, superseded
 from orchestrator.model.observation import Downstream, Reach, Reading, Verdict
 from orchestrator.model.plan import Condition
 from orchestrator.model.topology import Role, Text
@@ -48,7 +51,12 @@ def cannot_ack(condition: Condition, evidence: Evidence) -> Ruling:
     old = evidence.now.of(condition.instance)
     if old.reach is Reach.ANSWERED:
         return superseded(evidence, old, condition.instance) or _answering_cannot_ack(condition, evidence, old)
-    return _fence_holds(evidence, old) or _promoted(condition.others, evidence) or _unfed(condition, evidence, old)
+    return (
+        _fence_holds(evidence, old)
+        or attested_off(old, evidence)
+        or _promoted(condition.others, evidence)
+        or _unfed(condition, evidence, old)
+    )
 
 
 def _answering_cannot_ack(condition: Condition, evidence: Evidence, old: Reading) -> Ruling:

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 @click.argument("scenario", metavar="[SCENARIO|PLAN.json]", default="")
 @click.option("--dark", multiple=True, required=True, metavar="CENTRE", help="Centre taken as dark; may be repeated.")
 @click.option("--system", "systems", multiple=True, metavar="SYSTEM", help="Only these systems.")
+@click.option("--no-attest", is_flag=True, help="As if nobody could attest that CENTRE is off.")
 @output_option
 @click.pass_obj
-def lint(settings: Settings, *, scenario: str, dark: tuple[str, ...], systems: tuple[str, ...], output: str) -> int:
+def lint(
+    settings: Settings, *, scenario: str, dark: tuple[str, ...], systems: tuple[str, ...], no_attest: bool, output: str
+) -> int:
     """Prove from the files alone what would not work with CENTRE dark: drctl's own parts, steps, ways in, names.
 
     Nothing is contacted. Without SCENARIO: `centre-lost` for one dark centre, `site-lost` for more.
@@ -43,7 +46,7 @@ def lint(settings: Settings, *, scenario: str, dark: tuple[str, ...], systems: t
 
     context = open_context(settings)
     centres = frozenset(_centre(context.topology, word) for word in dark)
-    made, refused = _plan(context, scenario, tuple(sorted(centres)), systems)
+    made, refused = _plan(context, scenario, tuple(sorted(centres)), systems, attested=not no_attest)
     found = (*deadsite.lint(context.topology, centres, made), *refused)
     _show(context, found, output)
     return 0 if all(f.verdict == "pass" for f in found) else Findings.exit_code
@@ -64,7 +67,7 @@ def _centre(topology: Topology, word: str) -> str:
 
 
 def _plan(
-    context: Context, scenario: str, lost: tuple[str, ...], systems: tuple[str, ...]
+    context: Context, scenario: str, lost: tuple[str, ...], systems: tuple[str, ...], *, attested: bool
 ) -> tuple[Plan | None, tuple[Finding, ...]]:
     """The plan that would be carried out; a refusal is a finding too."""
     from pathlib import Path
@@ -82,6 +85,7 @@ def _plan(
         lost=lost,
         systems=systems,
         accept_loss=True,
+        attested=lost if attested else (),
     )
     try:
         made, _ = asyncio.run(workflow.make_plan(context, wanted))

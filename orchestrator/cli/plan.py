@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 @click.option("--fault", default="", metavar="FAULT", help="Fault to inject, lab only, e.g. 'kill-centre a'.")
 @click.option("--accept-loss", is_flag=True, help="Allow a promotion that may lose data; needs two approvals.")
 @click.option(
+    "--attest-off",
+    "attested",
+    multiple=True,
+    metavar="CENTRE",
+    help="Two people attest that this lost centre is off: no fence in it need be seen.",
+)
+@click.option(
     "-o", "file", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write the plan to this file."
 )
 @output_option
@@ -47,6 +54,7 @@ def plan(
     mode: str | None,
     fault: str,
     accept_loss: bool,
+    attested: tuple[str, ...],
     file: Path | None,
     output: str,
 ) -> int:
@@ -62,6 +70,7 @@ def plan(
       drctl plan centre-lost --lost a --mode tabletop         as declared, contacting nothing
       drctl plan centre-lost --lost a --fault 'kill-centre a' -o plan.json
       drctl plan site-lost --lost a --lost b --accept-loss -o plan.json
+      drctl plan site-lost --lost a --lost b --accept-loss --attest-off a --attest-off b -o plan.json
       drctl plan switchover --to b --system legal-person --output json
     """
     if listing or not scenario:
@@ -80,6 +89,7 @@ def plan(
         systems=systems,
         fault=fault,
         accept_loss=accept_loss,
+        attested=attested,
     )
     made, _ = asyncio.run(workflow.make_plan(open_context(settings), wanted))
     if file:

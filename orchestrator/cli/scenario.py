@@ -24,6 +24,13 @@ _OPTIONS = (
     ),
     click.option("--accept-loss", is_flag=True, help="Allow a promotion that may lose data; needs two approvals."),
     click.option(
+        "--attest-off",
+        "attested",
+        multiple=True,
+        metavar="CENTRE",
+        help="Two people attest that this lost centre is off: no fence in it need be seen.",
+    ),
+    click.option(
         "--approved-by", multiple=True, metavar="NAME", help="An approver's name (lab only; else `drctl approve`)."
     ),
     click.option(
@@ -74,6 +81,7 @@ def carry_out(settings: Settings, scenario: str, mode: Mode, words: dict[str, An
         systems=tuple(words["systems"]),
         fault=words.get("fault", ""),
         accept_loss=words["accept_loss"],
+        attested=tuple(words["attested"]),
         approved_by=tuple(words["approved_by"]),
     )
     manner = Manner(rate=0.0 if words["no_canary"] else words["rate"], key=words["key"], quiet=output == "json")

@@ -179,6 +179,8 @@ class Plan(Frozen, kw_only=True, dict=True):
     """UTC, RFC 3339."""
     lost: tuple[str, ...]
     """Centres taken as lost."""
+    attested: tuple[str, ...] = ()
+    """Those of them that two people must attest to be off; see checks.promotion, ground 6."""
     target: str
     """Centre that takes over."""
     systems: tuple[str, ...]
@@ -209,6 +211,13 @@ class Plan(Frozen, kw_only=True, dict=True):
         """Whether some promotion is not proven to lose nothing."""
         return any(not loss.proven_zero for loss in self.losses)
 
+    @property
+    def needs_two(self) -> bool:
+        """Whether two named people must consent before it is carried out."""
+        if self.mode not in {Mode.LIVE, Mode.ISOLATED}:
+            return False
+        return self.loses_data or bool(self.attested) or (self.mode is Mode.LIVE and not self.lab)
+
 
 class Approval(Frozen, kw_only=True):
     """A named person's consent, bound to one plan by its hash."""
@@ -218,3 +227,5 @@ class Approval(Frozen, kw_only=True):
     at: str
     """UTC, RFC 3339."""
     accepts_loss: bool = False
+    attests: bool = False
+    """The plan's `attested` centres are off, and stay so until drctl has fenced what is in them."""

@@ -28,6 +28,8 @@ class Request(Frozen, kw_only=True):
     fault: str = ""
     """Fault to inject, lab only, for example `kill-centre a`."""
     accept_loss: bool = False
+    attested: tuple[str, ...] = ()
+    """Lost centres that people attest to be off (no power, or cut off from every user) until drctl has fenced them."""
     created_at: str
     """UTC, RFC 3339."""
     topology_sha256: str

@@ -91,6 +91,10 @@ class When(StrEnum):
     """The candidate is proven to hold everything acknowledged."""
     LOSS_ACCEPTED = "loss-accepted"
     """It is not proven, and the request accepts the loss."""
+    IN_REACH = "in-reach"
+    """Nobody attests that the instance's centre is off: a fence must be seen to hold."""
+    ATTESTED_OFF = "attested-off"
+    """Two people attest that the instance's centre is off, and stays so until drctl has fenced it."""
 
 
 class GateName(StrEnum):
@@ -102,6 +106,8 @@ class GateName(StrEnum):
     """No lost centre holds a healthy primary or a streaming copy (live, unless the drill injects the fault)."""
     FAULT_FITS = "fault-fits"
     """The drill's fault really takes the lost centres away."""
+    ATTESTED_IS_SILENT = "attested-is-silent"
+    """Nothing answers in a centre that people attest to be off (unless the drill's fault will take it away)."""
     LOSS_ACCEPTED = "loss-accepted"
     """Every promotion is proven to lose nothing, or the request accepts the loss."""
     REPLICATION_HEALTHY = "replication-healthy"

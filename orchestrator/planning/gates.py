@@ -67,6 +67,15 @@ def _lost_is_gone(case: Case) -> Iterator[str]:
             yield f"{instance.id} answers and streams: {instance.centre} is not lost"
 
 
+def _attested_is_silent(case: Case) -> Iterator[str]:
+    if case.snapshot is None or case.request.fault:
+        return
+    for reading in case.snapshot.readings:
+        instance = case.topology.instance_by_id.get(reading.instance)
+        if instance and instance.centre in case.request.attested and reading.reach is Reach.ANSWERED:
+            yield f"{instance.id} answers: {instance.centre} is not off"
+
+
 def _fault_fits(case: Case) -> Iterator[str]:
     if not case.request.fault:
         return
@@ -164,6 +173,7 @@ GATES: Mapping[GateName, Callable[[Case], Iterator[str]]] = {
     GateName.CANDIDATE_READY: _candidate_ready,
     GateName.LOST_IS_GONE: _lost_is_gone,
     GateName.FAULT_FITS: _fault_fits,
+    GateName.ATTESTED_IS_SILENT: _attested_is_silent,
     GateName.LOSS_ACCEPTED: _loss_accepted,
     GateName.REPLICATION_HEALTHY: _replication_healthy,
     GateName.THREE_COPIES: _three_copies,
@@ -173,6 +183,7 @@ HINTS: Mapping[GateName, str] = {
     GateName.CANDIDATE_READY: "name another centre with --to, or fewer systems with --system",
     GateName.LOST_IS_GONE: "use `switchover` for a healthy centre; to drill the loss add --fault, or --mode rehearsal",
     GateName.FAULT_FITS: "give --mode live and a fault that takes all of them away (such as kill-centre), or --system",
+    GateName.ATTESTED_IS_SILENT: "look again who told you that it is off; without --attest-off it must be fenced",
     GateName.LOSS_ACCEPTED: "add --accept-loss; two people must then approve the plan by name",
     GateName.REPLICATION_HEALTHY: "`drctl check` names what is wrong; a lost centre needs `failover`",
     GateName.THREE_COPIES: "bring the copies back first: `drctl plan restore`",

@@ -5,7 +5,7 @@ Leaves out the proof over every interleaving and every crash (prover).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from orchestrator.model.plan import Fact, Step, Verb
 from orchestrator.planning.graph import closure
@@ -14,11 +14,16 @@ from orchestrator.planning.situation import DataMove
 Rule = Callable[[Mapping[str, Step], Mapping[str, DataMove]], Iterator[str]]
 
 
-def broken(steps: Sequence[Step], moves: Sequence[DataMove]) -> tuple[str, ...]:
-    """Every rule that the steps break, with the step; empty where none is."""
+def broken(steps: Sequence[Step], moves: Sequence[DataMove], attested: Collection[str] = ()) -> tuple[str, ...]:
+    """Every rule that the steps break, with the step; empty where none is.
+
+    A primary in an `attested` centre needs no step that disarms it before: the gates rest on people's word.
+    """
     by_id = {s.id: s for s in steps}
     by_service = {m.service.id: m for m in moves}
-    return tuple(reason for rule in RULES for reason in rule(by_id, by_service))
+    found = tuple(reason for rule in RULES for reason in rule(by_id, by_service))
+    off = {m.service.id for m in moves if m.standing.primary in attested}
+    return (*found, *_unarmed(by_id, by_service, off))
 
 
 def _promotions(steps: Mapping[str, Step], moves: Mapping[str, DataMove]) -> Iterator[str]:
@@ -33,8 +38,16 @@ def _promotions(steps: Mapping[str, Step], moves: Mapping[str, DataMove]) -> Ite
             yield f"{step.id}: no gate `cannot_ack` on {old}"
         if move.loss.proven_zero and old not in gates.get((Fact.HOLDS_ALL, step.instance), ()):
             yield f"{step.id}: no gate `holds_all` against {old}, and no loss is accepted"
+
+
+def _unarmed(steps: Mapping[str, Step], moves: Mapping[str, DataMove], off: Collection[str]) -> Iterator[str]:
+    for step in _of(steps, Verb.PROMOTE):
+        move = moves.get(step.service)
+        if move is None or move.loss is None or step.service in off:
+            continue
+        old, zero = f"{move.service.id}@{move.standing.primary}", move.loss.proven_zero
         before = closure(steps, step.id, within=step.system)
-        if not any(_disarms(steps[b], old, step.instance, move.loss.proven_zero) for b in before):
+        if not any(_disarms(steps[b], old, step.instance, zero) for b in before):
             yield f"{step.id}: nothing before it fences, demotes or cuts off {old}"
 
 

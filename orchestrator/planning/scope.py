@@ -47,7 +47,14 @@ def decide(topology: Topology, snapshot: Snapshot | None, runbook: Runbook, requ
     standings = _standings(topology, asked, snapshot)
     target = _target(topology, runbook, request, [s for s in standings.values() if s.service.system in _ids(asked)])
     lost = tuple(sorted(set(request.lost)))
-    movement = Movement(topology=topology, snapshot=snapshot, lost=lost, target=target, fault=bool(request.fault))
+    movement = Movement(
+        topology=topology,
+        snapshot=snapshot,
+        lost=lost,
+        target=target,
+        fault=bool(request.fault),
+        attested=tuple(sorted(set(request.attested))),
+    )
     chosen = [s for s in asked if _affected(s, standings, runbook, movement, request)]
     idle = sorted(set(request.systems) - _ids(chosen))
     if idle or not chosen:
@@ -77,6 +84,12 @@ def _check_words(topology: Topology, runbook: Runbook, request: Request) -> None
         raise Refused(f"{runbook.id} needs --to", hint=f"name the centre that takes over: {', '.join(sorted(centres))}")
     if request.fault and not any(s.verb is Verb.INJECT for s in runbook.steps):
         raise Refused(f"{runbook.id} injects no fault", hint="leave --fault out, or drill `centre-lost`")
+    for centre in request.attested:
+        if centre not in request.lost:
+            raise Refused(
+                f"centre {centre} is attested to be off and not named as lost",
+                hint=f"add --lost {centre}, or leave it out",
+            )
     _check_lost(topology, runbook, request)
 
 

@@ -43,7 +43,7 @@ def conditions(
 def holds(view: SystemView, when: tuple[When, ...], subject: Instance | None) -> bool:
     """Whether a template takes part for `subject`."""
     data = data_for(view, subject)
-    return all(WHEN[word](view, data) for word in when)
+    return all(WHEN[word](view, data, subject) for word in when)
 
 
 def data_for(view: SystemView, subject: Instance | None) -> tuple[DataMove, ...]:
@@ -217,11 +217,13 @@ ENTRIES: Mapping[Selector, Callable[[SystemView, EntryMove], Instances]] = {
     Selector.MOVED_ENTRIES: _moved_entries,
     Selector.RESTORED_ENTRIES: _restored_entries,
 }
-WHEN: Mapping[When, Callable[[SystemView, tuple[DataMove, ...]], bool]] = {
-    When.FAULT: lambda view, _: view.fault,
-    When.NO_FAULT: lambda view, _: not view.fault,
-    When.PRIMARY_MOVES: lambda _, data: any(d.moves for d in data),
-    When.PRIMARY_STAYS: lambda _, data: not any(d.moves for d in data),
-    When.ZERO_LOSS: lambda _, data: all(d.loss is None or d.loss.proven_zero for d in data),
-    When.LOSS_ACCEPTED: lambda _, data: any(d.loss is not None and not d.loss.proven_zero for d in data),
+WHEN: Mapping[When, Callable[[SystemView, tuple[DataMove, ...], Instance | None], bool]] = {
+    When.FAULT: lambda view, *_: view.fault,
+    When.NO_FAULT: lambda view, *_: not view.fault,
+    When.PRIMARY_MOVES: lambda _, data, __: any(d.moves for d in data),
+    When.PRIMARY_STAYS: lambda _, data, __: not any(d.moves for d in data),
+    When.ZERO_LOSS: lambda _, data, __: all(d.loss is None or d.loss.proven_zero for d in data),
+    When.LOSS_ACCEPTED: lambda _, data, __: any(d.loss is not None and not d.loss.proven_zero for d in data),
+    When.IN_REACH: lambda view, _, subject: subject is None or subject.centre not in view.attested,
+    When.ATTESTED_OFF: lambda view, _, subject: subject is not None and subject.centre in view.attested,
 }

@@ -42,6 +42,7 @@ class SystemView(Frozen, kw_only=True):
     lost: tuple[str, ...]
     target: str
     fault: bool
+    attested: tuple[str, ...]
     data: tuple[DataMove, ...]
     apps: tuple[AppMove, ...]
     entries: tuple[EntryMove, ...]
@@ -55,6 +56,8 @@ class Movement(Frozen, kw_only=True):
     lost: tuple[str, ...]
     target: str
     fault: bool
+    attested: tuple[str, ...] = ()
+    """Lost centres that two people attest to be off."""
 
 
 def view_of(system: System, movement: Movement, moves: Mapping[str, DataMove]) -> SystemView:
@@ -66,6 +69,7 @@ def view_of(system: System, movement: Movement, moves: Mapping[str, DataMove]) -
         lost=movement.lost,
         target=movement.target,
         fault=movement.fault,
+        attested=movement.attested,
         data=tuple(moves[s.id] for s in services if s.nature is Nature.REPLICATED),
         apps=tuple(apps.values()),
         entries=tuple(entry_move(s, movement, moves, apps) for s in services if s.nature is Nature.ROUTE),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from orchestrator.model.plan import Loss, Mode, Plan, ScenarioKind, Step, Verb
+from orchestrator.model.plan import Loss, Plan, ScenarioKind, Step, Verb
 from orchestrator.model.runbook import LostRule, Runbook, SystemRule, TargetRule
 from orchestrator.model.topology import Frozen
 from orchestrator.reports.words import Words
@@ -45,6 +45,14 @@ def render(plan: Plan, lang: str) -> RenderableType:
     parts += ["", waves(plan, say), "", Styled(critical_path(plan, say), style="bold"), *_forecast(plan, say)]
     if plan.losses:
         parts += ["", *losses(plan, say)]
+    if plan.attested:
+        off = ", ".join(plan.attested)
+        parts += [
+            say(
+                f"Rests on two people's word that {off} is off, and stays off until drctl has fenced what is in it",
+                f"以两人署名确认 {off} 已停机、且在 drctl 完成隔离前不恢复为前提",
+            )
+        ]
     return Group(*parts)
 
 
@@ -171,24 +179,20 @@ def _some(found: Sequence[Loss]) -> str:
 def next_commands(plan: Plan, file: str, say: Words) -> Iterator[str]:
     """What to type next."""
     mode = f" --mode {plan.mode.value}"
-    if needs_approval(plan):
+    if plan.needs_two:
         why = (
             say("may lose data", "可能丢失数据") if plan.loses_data else say("changes a real estate", "将改动真实环境")
         )
-        loss = " --accept-loss" if plan.loses_data else ""
+        off = ", ".join(plan.attested)
+        if off:
+            why = say(f"rests on people's word that {off} is off", f"以人工确认 {off} 已停机为前提")
+        loss = (" --accept-loss" if plan.loses_data else "") + (" --attest-off" if off else "")
         yield say(
             f"The plan {why}: {APPROVERS} people approve it by name",
             f"该方案{why}：须由 {APPROVERS} 人署名批准",
         )
         yield f"  drctl approve {file} --name NAME{loss}"
     yield f"  drctl drill run {file}{mode}"
-
-
-def needs_approval(plan: Plan) -> bool:
-    """Whether two named people must consent before it is carried out."""
-    if plan.mode not in {Mode.LIVE, Mode.ISOLATED}:
-        return False
-    return plan.loses_data or (plan.mode is Mode.LIVE and not plan.lab)
 
 
 def scenarios(runbooks: Iterable[Runbook], say: Words) -> Table:

@@ -13,7 +13,6 @@ from orchestrator.approvals import approvals_path, approve, read_approvals, read
 from orchestrator.cli.main import run
 from orchestrator.errors import BadFile, Refused, Usage
 from orchestrator.model.plan import Approval, Mode, Plan
-from orchestrator.reports.plan_view import needs_approval
 
 AT = "2026-01-05T08:00:00Z"
 LOST_A = ("plan", "centre-lost", "--lost", "a", "--mode", "tabletop")
@@ -149,4 +148,4 @@ def test_what_is_no_plan(tmp_path: Path, content: bytes) -> None:
 )
 def test_who_must_approve(tmp_path: Path, changes: dict[str, Any], needed: bool) -> None:
     found = msgspec.structs.replace(read_plan(filed(tmp_path)), **changes)
-    assert needs_approval(found) is needed
+    assert found.needs_two is needed

@@ -22,8 +22,10 @@ from tests.unit.estates import SMALL, changed, load
 EVERYWHERE = tuple(PlatformPart(part=part, centres=("a", "b", "c")) for part in Part)
 
 
-def planned(topology: Topology, *lost: str) -> Plan:
-    words = Request(mode=Mode.TABLETOP, lost=lost, accept_loss=True, created_at=AT, topology_sha256="0" * 64)
+def planned(topology: Topology, *lost: str, attested: tuple[str, ...] = ()) -> Plan:
+    words = Request(
+        mode=Mode.TABLETOP, lost=lost, accept_loss=True, attested=attested, created_at=AT, topology_sha256="0" * 64
+    )
     return plan(topology, None, runbook("site-lost" if len(lost) > 1 else "centre-lost"), words, Timings())
 
 
@@ -83,6 +85,15 @@ def test_a_fence_in_the_dark_is_found_where_users_wait_for_it() -> None:
     assert {f.verdict for f in found} == {Verdict.FAIL}
 
 
+def test_peoples_word_stands_for_what_nobody_can_see() -> None:
+    topology = lab()
+    (found,) = judged(topology, "a", "b", made=planned(topology, "a", "b", attested=("a", "b")))["steps"]
+    assert found.verdict is Verdict.PASS
+    assert "on two people's word that a, b is off" in found.reason.en
+    half = judged(topology, "a", "b", made=planned(topology, "a", "b", attested=("a",)))["steps"]
+    assert {f.verdict for f in half} == {Verdict.FAIL}
+
+
 def test_a_step_towards_the_dark_is_found() -> None:
     topology = lab()
     made = planned(topology, "a")
@@ -127,7 +138,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
     assert drctl("--dark", "centre-a") == 0
     assert "8 pass, 0 fail, 0 unknown" in capsys.readouterr().out
-    assert drctl("--dark", "a", "--dark", "b", "--output", "json") == 3
+    assert drctl("--dark", "a", "--dark", "b") == 0
+    assert "on two people's word" in " ".join(capsys.readouterr().out.split())
+    assert drctl("--dark", "a", "--dark", "b", "--no-attest", "--output", "json") == 3
     found = json.loads(capsys.readouterr().out)
     assert {f["verdict"] for f in found if f["check"] == "steps"} == {"fail"}
     assert drctl("--dark", "centre-x") == 2

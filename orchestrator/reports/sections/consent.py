@@ -11,13 +11,14 @@ def approval(view: View) -> Markup:
     """Consents bound to the plan's hash, and room for those on paper."""
     words, dossier = view.words, view.dossier
     given = dossier.approvals
-    bound = dossier.plan.sha256
+    bound, attested = dossier.plan.sha256, dossier.plan.attested
     lead = words("Plan that was carried out (SHA-256): ", "所执行方案（SHA-256）：")
     heads = (
         words("Name", "姓名"),
         words("Time", "时间"),
         words("Approved", "批准对象"),
         words("Accepts loss", "是否接受数据丢失"),
+        *((words("Attests that these are off: ", "确认已停机：") + ", ".join(attested),) if attested else ()),
     )
     rows = [
         (
@@ -25,6 +26,7 @@ def approval(view: View) -> Markup:
             words.moment(a.at),
             words("this plan", "本方案") if a.plan_sha256 == bound else words("another plan", "另一方案"),
             words("yes", "是") if a.accepts_loss else words("no", "否"),
+            *((words("yes", "是") if a.attests else words("no", "否"),) if attested else ()),
         )
         for a in given
     ]
