@@ -43,7 +43,7 @@ def test_peoples_word_stands_for_a_fence_only_while_nothing_answers(fact: Fact) 
 
 
 def test_peoples_word_says_nothing_of_another_centre() -> None:
-    assert seen(Condition(fact=Fact.FENCED, instance=B), gone(HEALTHY, A, B), OFF) is not Verdict.PASS
+    assert seen(Condition(fact=Fact.FENCED, instance=B), gone(gone(HEALTHY, A), B), OFF) is not Verdict.PASS
 
 
 def city_lost(now: Snapshot, *attested: str, mode: Mode = Mode.LIVE) -> Plan:

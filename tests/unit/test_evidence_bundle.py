@@ -6,28 +6,24 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from orchestrator.errors import BadFile, Refused, Tampered
 from orchestrator.evidence.bundle import seal
 from orchestrator.evidence.journal import Entry, Journal, genesis, read_journal
-from orchestrator.evidence.signing import create_key, fingerprint, load_key, load_or_create_key, public_file
+from orchestrator.evidence.signing import create_key, fingerprint, public_file
 from orchestrator.evidence.verifier import find_bundle, verify_bundle
 from orchestrator.model.evidence import Manifest, ProblemKind, Verification
 from orchestrator.model.plan import Approval, Plan
 from orchestrator.model.run import Event
 from orchestrator.model.topology import Setting
-from tests.unit.sample_run import centre_lost, undone, write_run
+from tests.unit.bundle_changes import flip, rewrite
+from tests.unit.conftest import CREATED, page
 
-CREATED = "2026-11-23T03:00:00+00:00"
 SECRETS = (
     "hunter2-of-the-database",
     "s3cr3t-in-a-dsn",
@@ -47,33 +43,8 @@ the task ended well
 """
 
 
-def page(folder: Path, lang: str) -> str:
-    return f"<html lang={lang}>{len(list(folder.iterdir()))}</html>"
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("sealed")
-    return seal(write_run(home, centre_lost()), key_file=home / "key.pem", render=page, created=CREATED)
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    return write_run(tmp_path, undone())
-
-
-@pytest.fixture
-def copy(sealed: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sealed, tmp_path / "copy"))
-
-
 def kinds(found: Verification) -> set[ProblemKind]:
     return {p.kind for p in found.problems}
-
-
-def rewrite(path: Path, content: bytes) -> None:
-    path.chmod(0o644)
-    path.write_bytes(content)
 
 
 def reseal(bundle: Path, key_file: Path) -> None:
@@ -353,121 +324,6 @@ def test_the_seal_itself_cannot_be_emptied(copy: Path, name: str, content: bytes
         (copy / name).write_bytes(content)
     found = verify_bundle(find_bundle(copy))
     assert not found.holds and name in {p.subject for p in found.problems} | {"MANIFEST.sig"}
-
-
-# ---------------------------------------------------------------- property: any one change is found
-
-SMALL = st.integers(min_value=0, max_value=10**9)
-
-
-def flip(bundle: Path, path: Path, at: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[at % len(content)] ^= 1 << (at % 8)
-    rewrite(path, bytes(content))
-
-
-def insert(bundle: Path, path: Path, at: int) -> None:
-    content = path.read_bytes()
-    place = at % (len(content) + 1)
-    rewrite(path, content[:place] + bytes([at % 256]) + content[place:])
-
-
-def drop(bundle: Path, path: Path, at: int) -> None:
-    content = path.read_bytes()
-    place = at % len(content)
-    rewrite(path, content[:place] + content[place + 1 :])
-
-
-def remove(bundle: Path, path: Path, at: int) -> None:
-    path.unlink()
-
-
-def rename(bundle: Path, path: Path, at: int) -> None:
-    path.rename(path.with_name(f"{path.name}{at}"))
-
-
-def add(bundle: Path, path: Path, at: int) -> None:
-    (path.parent / f"new{at}").write_bytes(b"x" * (at % 3))
-
-
-def add_folder(bundle: Path, path: Path, at: int) -> None:
-    (path.parent / f"new{at}").mkdir()
-
-
-def link(bundle: Path, path: Path, at: int) -> None:
-    path.rename(bundle.parent / "moved")
-    path.symlink_to(bundle.parent / "moved")
-
-
-def swap(bundle: Path, path: Path, at: int) -> None:
-    others = sorted(p for p in bundle.rglob("*") if p.is_file() and p.read_bytes() != path.read_bytes())
-    rewrite(path, others[at % len(others)].read_bytes())
-
-
-CHANGES = (flip, insert, drop, remove, rename, add, add_folder, link, swap)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("small")
-    run_dir = write_run(home, undone())
-    for path in (run_dir / "canary").iterdir():
-        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:20]))
-    return seal(run_dir, key_file=home / "key.pem", render=page, created=CREATED)
-
-
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(change=st.sampled_from(CHANGES), which=SMALL, at=SMALL)
-def test_any_single_change_is_found(
-    small: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    change: Callable[[Path, Path, int], None],
-    which: int,
-    at: int,
-) -> None:
-    folder = tmp_path_factory.mktemp("changed")
-    bundle = Path(shutil.copytree(small, folder / "bundle"))
-    files = sorted(p for p in bundle.rglob("*") if p.is_file())
-    change(bundle, files[which % len(files)], at)
-    found = verify_bundle(bundle)
-    shutil.rmtree(folder)
-    assert not found.holds and found.problems
-
-
-# ---------------------------------------------------------------- keys
-
-
-def test_a_key_is_private_and_never_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "keys" / "ed25519.pem"
-    key = load_or_create_key(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert load_or_create_key(path).private_bytes_raw() == key.private_bytes_raw()
-    with pytest.raises(Refused, match="not overwritten"):
-        create_key(path)
-    path.chmod(0o640)
-    with pytest.raises(Refused, match="can be read by others"):
-        load_key(path)
-
-
-@pytest.mark.parametrize("content", ["", "hello", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
-def test_a_file_that_is_no_key_is_a_bad_file(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "k.pem"
-    path.touch(mode=0o600)
-    path.write_text(content)
-    with pytest.raises(BadFile, match="not an unencrypted private key"):
-        load_key(path)
-
-
-def test_a_key_of_another_kind_is_a_bad_file(tmp_path: Path) -> None:
-    from cryptography.hazmat.primitives import serialization as form
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    path = tmp_path / "k.pem"
-    path.touch(mode=0o600)
-    path.write_bytes(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()))
-    with pytest.raises(BadFile, match="instead of an Ed25519 key"):
-        load_key(path)
 
 
 # ---------------------------------------------------------------- VERIFY.md, by its own words

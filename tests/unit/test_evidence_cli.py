@@ -12,7 +12,8 @@ import pytest
 from orchestrator.cli.main import run
 from orchestrator.evidence.signing import create_key, public_file
 from orchestrator.reports.publish import publish
-from tests.unit.sample_run import centre_lost, undone, write_run
+from tests.unit.sample_run import write_run
+from tests.unit.sample_script import centre_lost, undone
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -378,27 +376,3 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_path_with_a_zero_byte() -> None:
     with pytest.raises(BadFile, match="cannot be read"):
         load_topology(Path("a\0b"), KINDS)
-
-
-@contextmanager
-def without_rights() -> Iterator[None]:
-    """As somebody else where the tests run as root, who may read everything."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
-@pytest.mark.parametrize("closed", ["topology.yaml", "."])
-def test_what_may_not_be_read(tmp_path: Path, closed: str) -> None:
-    folder = tmp_path / "estate"
-    folder.mkdir()
-    tmp_path.chmod(0o755)
-    (estate(folder, SMALL.encode()) / closed).chmod(0)
-    with without_rights(), pytest.raises(BadFile, match="Permission denied"):
-        load_topology(folder, KINDS)
-    folder.chmod(0o755)

@@ -11,7 +11,8 @@ import pytest
 from orchestrator.model.run import Measurements
 from orchestrator.reports.publish import publish
 from orchestrator.reports.summary import COLUMNS, LINES, render, width
-from tests.unit.sample_run import centre_lost, city_lost, undone, write_run
+from tests.unit.sample_run import write_run
+from tests.unit.sample_script import centre_lost, city_lost, undone
 
 SCRIPTS = {"lost": centre_lost, "city": city_lost, "failed": undone}
 

@@ -5,53 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from orchestrator.checks.conditions import Evidence, judge, judge_all_conditions, opens, remember
-from orchestrator.model.observation import Downstream, Finding, Reach, Reading, Snapshot, Verdict
+from orchestrator.checks.conditions import judge, judge_all_conditions, opens
+from orchestrator.model.observation import Reach, Snapshot, Verdict
 from orchestrator.model.plan import Condition, Fact
 from orchestrator.model.topology import Role
-from tests.unit.checks.world import BEFORE, HEALTHY, NOW, TOPOLOGY, A, B, C, change, gone
-
-PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
-EPOCH = 5
-CANNOT_ACK = Condition(fact=Fact.CANNOT_ACK, instance=A, others=(B,))
-HOLDS_ALL = Condition(fact=Fact.HOLDS_ALL, instance=B, others=(A,))
-WAS = replace(HEALTHY, taken_at=BEFORE)
-"""A healthy look, one minute before."""
-OLD = replace(HEALTHY, taken_at="2026-11-22T00:00:00Z")
-"""A healthy look, more than a day before."""
-
-
-def detached(world: Snapshot, instance: str = B, **fields: Any) -> Snapshot:
-    """`repoint(instance → nobody)` was done by this run."""
-    return change(world, instance, upstream="", receiving=False, epoch=EPOCH, **fields)
-
-
-def without_b(world: Snapshot) -> Snapshot:
-    """The old primary's own view once b has left it."""
-    return change(world, A, downstreams=())
-
-
-def promoted(world: Snapshot, epoch: int = EPOCH, **fields: Any) -> Snapshot:
-    """b was promoted by the run with `epoch`."""
-    return change(
-        world, B, **{"role": Role.PRIMARY, "writable": True, "upstream": "", "timeline": 2, "epoch": epoch} | fields
-    )
-
-
-LOST = detached(gone(HEALTHY, A))
-"""Centre a is silent, b is detached from it."""
-
-
-def evidence(now: Snapshot, before: Snapshot | None = WAS, **fields: Any) -> Evidence:
-    return Evidence(topology=TOPOLOGY, now=now, before=before, **{"epoch": EPOCH} | fields)
-
-
-def seen(condition: Condition, now: Snapshot, before: Snapshot | None = WAS, **fields: Any) -> Verdict:
-    return judge(condition, evidence(now, before, **fields)).verdict
+from tests.unit.checks.promotion_cases import (
+    CANNOT_ACK,
+    EPOCH,
+    FAIL,
+    HOLDS_ALL,
+    LOST,
+    OLD,
+    PASS,
+    UNKNOWN,
+    WAS,
+    copy,
+    detached,
+    evidence,
+    promoted,
+    seen,
+    without_b,
+)
+from tests.unit.checks.world import HEALTHY, NOW, A, B, C, change, gone
 
 
 def test_the_licence_of_a_failover() -> None:
@@ -278,11 +255,6 @@ def test_holds_all_of_several_takes_the_worst() -> None:
 # HOLDS_ALL by synchronous replication, the old primary does not answer
 
 
-def copy(**fields: Any) -> tuple[Downstream, ...]:
-    defaults: dict[str, Any] = {"centre": "b", "sync": True, "streaming": True, "position": 1000}
-    return (Downstream(**defaults | fields),)
-
-
 @pytest.mark.parametrize(
     ("why", "before", "verdict"),
     [
@@ -370,204 +342,3 @@ def test_holds_all_of_one_that_writes(why: str, now: Snapshot, before: Snapshot 
 
 
 # the memory of the last answer
-
-
-def test_the_newest_answer_is_remembered_and_not_the_best() -> None:
-    degraded = replace(change(HEALTHY, A, sync_required=()), taken_at="2026-11-23T00:09:30Z")
-    kept = remember(remember(WAS, degraded), LOST)
-    assert kept.of(A).sync_required == ()
-    assert kept.of(A).at == "2026-11-23T00:09:30Z"
-    assert kept.of(B) == LOST.of(B)
-    assert kept.taken_at == LOST.taken_at
-    assert seen(CANNOT_ACK, LOST, kept) is UNKNOWN  # it was seen to acknowledge alone: no licence
-    assert seen(CANNOT_ACK, LOST, remember(remember(None, WAS), LOST)) is PASS
-
-
-def test_a_primary_that_still_asks_for_a_standby_that_has_left_is_remembered_with_it() -> None:
-    """It answers on after its standby was detached: that this one was synchronous is in the look before only."""
-    left = replace(without_b(detached(HEALTHY)), taken_at="2026-11-23T00:09:30Z")
-    kept = remember(WAS, left)
-    assert kept.of(A).downstreams == WAS.of(A).downstreams
-    assert kept.of(A).at == BEFORE
-    assert seen(HOLDS_ALL, LOST, kept) is PASS
-    assert seen(HOLDS_ALL, left, kept) is PASS
-    assert remember(kept, replace(left, taken_at=NOW)).of(A).at == BEFORE
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"sync_required": ()},
-        {"sync_required": None},
-        {"sync_required": ("b", "c")},
-        {"timeline": 2},
-        {"timeline": None},
-        {"epoch": 1},
-        {"epoch": None},
-        {"role": Role.STANDBY},
-        {"role": None},
-    ],
-)
-def test_a_primary_that_has_changed_is_remembered_as_it_is_now(fields: dict[str, Any]) -> None:
-    left = replace(change(without_b(HEALTHY), A, **fields), taken_at="2026-11-23T00:09:30Z")
-    assert remember(WAS, left).of(A) == left.of(A)
-
-
-def test_an_answer_with_the_standby_there_replaces_the_one_before() -> None:
-    later = replace(change(HEALTHY, A, position=1500, downstreams=copy(position=1500)), taken_at=NOW)
-    assert remember(WAS, later).of(A).position == 1500
-    never = change(WAS, A, sync_required=(), downstreams=())
-    assert remember(never, replace(never, taken_at=NOW)).of(A).at == ""
-
-
-def test_a_remembered_answer_keeps_its_own_time_over_many_looks() -> None:
-    kept = remember(remember(WAS, LOST), replace(LOST, taken_at="2026-11-23T02:00:00Z"))
-    assert kept.of(A).at == BEFORE
-    assert seen(CANNOT_ACK, replace(LOST, taken_at="2026-11-23T02:00:00Z"), kept) is UNKNOWN  # two hours old
-
-
-def test_what_never_answered_is_not_made_up_and_what_was_not_looked_at_is_kept() -> None:
-    assert remember(gone(WAS, A), LOST).of(A) == LOST.of(A)
-    assert remember(WAS, replace(LOST, readings=())).of(C).at == BEFORE
-
-
-# monotonicity: knowing less never opens a gate
-
-HIDEABLE = ["role", "writable", "epoch", "timeline", "position", "upstream", "receiving", "sync_required", "barred"]
-ODD: dict[str, list[Any]] = {
-    "role": [Role.PRIMARY, Role.STANDBY, Role.DETACHED, None],
-    "writable": [True, False, None],
-    "epoch": [0, EPOCH, EPOCH + 1, None],
-    "timeline": [1, 2, None],
-    "position": [900, 1000, 1100, None],
-    "upstream": ["", "a", "b", None],
-    "receiving": [True, False, None],
-    "sync_required": [(), ("b",), ("b", "c"), ("c",), None],
-    "barred": [True, False, None],
-    "reach": [Reach.ANSWERED, Reach.ANSWERED, Reach.ANSWERED, *Reach],
-    "downstreams": [(), copy(), copy(sync=False), copy(streaming=False), copy(position=None), copy(position=1100)],
-}
-
-
-@st.composite
-def readings(draw: st.DrawFn, instance: str) -> Reading:
-    """Any reading at all, sensible or not."""
-    fields = {name: draw(st.sampled_from(values)) for name, values in ODD.items()}
-    return Reading(instance=instance, took_s=0.1, **fields)
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> Evidence:
-    """Any world: close to healthy or far from it, with or without a fence and a look before."""
-    now = replace(HEALTHY, readings=(draw(readings(A)), draw(readings(B))))
-    before = draw(st.sampled_from([WAS, change(WAS, A, sync_required=()), None]))
-    if draw(st.booleans()):
-        before = replace(WAS, readings=(draw(readings(A)), draw(readings(B))))
-    return Evidence(
-        topology=TOPOLOGY,
-        now=now,
-        before=before,
-        fenced=draw(st.sampled_from([frozenset(), frozenset({A})])),
-        epoch=EPOCH,
-    )
-
-
-def hide(snapshot: Snapshot, instance: str, names: set[str]) -> Snapshot:
-    """The snapshot with some fields of one reading unknown; a copy's position too."""
-    reading = snapshot.of(instance)
-    fields: dict[str, Any] = dict.fromkeys(names & set(HIDEABLE))
-    if "downstreams" in names:
-        fields["downstreams"] = tuple(replace(d, position=None) for d in reading.downstreams)
-    return change(snapshot, instance, **fields)
-
-
-NAMES = st.sets(st.sampled_from([*HIDEABLE, "downstreams"]), min_size=1)
-
-
-@settings(max_examples=400, deadline=None)
-@given(worlds(), st.sampled_from([CANNOT_ACK, HOLDS_ALL]), st.sampled_from([A, B]), NAMES, st.booleans())
-def test_hiding_what_was_read_never_opens_a_gate(
-    found: Evidence, condition: Condition, instance: str, names: set[str], before: bool
-) -> None:
-    was_open = judge(condition, found).verdict is PASS
-    if before and found.before is not None:
-        less = replace(found, before=hide(found.before, instance, names))
-    else:
-        less = replace(found, now=hide(found.now, instance, names))
-    assert was_open or judge(condition, less).verdict is not PASS
-
-
-@settings(max_examples=200, deadline=None)
-@given(worlds(), st.sampled_from([CANNOT_ACK, HOLDS_ALL]), st.sampled_from([Reach.SILENT, Reach.UNKNOWN]))
-def test_a_candidate_that_falls_silent_never_opens_a_gate(found: Evidence, condition: Condition, reach: Reach) -> None:
-    was_open = judge(condition, found).verdict is PASS
-    less = replace(found, now=change(found.now, B, reach=reach))
-    assert was_open or judge(condition, less).verdict is not PASS
-
-
-@settings(max_examples=200, deadline=None)
-@given(worlds(), st.sampled_from([CANNOT_ACK, HOLDS_ALL]))
-def test_taking_evidence_away_never_opens_a_gate(found: Evidence, condition: Condition) -> None:
-    was_open = judge(condition, found).verdict is PASS
-    for less in (replace(found, before=None), replace(found, fenced=frozenset())):
-        assert was_open or judge(condition, less).verdict is not PASS
-
-
-def licensed(found: Evidence) -> bool:
-    """The licence of CANNOT_ACK for a silent old primary, told again in other words from the design."""
-    candidate, was = found.now.of(B), found.before.of(A) if found.before else None
-    if candidate.reach is not Reach.ANSWERED:
-        return False
-    if candidate.role is Role.PRIMARY and candidate.epoch == found.epoch:
-        return True
-    mute = candidate.role is Role.PRIMARY or (
-        candidate.role is not None and candidate.upstream == "" and candidate.receiving is False
-    )
-    return (
-        mute
-        and candidate.epoch is not None
-        and candidate.epoch <= found.epoch
-        and was is not None
-        and was.reach is Reach.ANSWERED
-        and was.role is Role.PRIMARY
-        and was.epoch is not None
-        and was.epoch <= found.epoch
-        and was.sync_required == ("b",)
-    )
-
-
-@settings(max_examples=400, deadline=None)
-@given(worlds())
-def test_silence_of_the_old_primary_is_never_what_licenses(found: Evidence) -> None:
-    """An old primary that falls silent is licensed by its standby alone, and by nothing that silence could mean."""
-    silent = replace(found, now=change(found.now, A, reach=Reach.SILENT))
-    assert (judge(CANNOT_ACK, silent).verdict is PASS) is licensed(silent)
-
-
-@settings(max_examples=400, deadline=None)
-@given(worlds())
-def test_an_old_primary_that_answers_is_licensed_by_its_own_words(found: Evidence) -> None:
-    old = replace(found.now.of(A), reach=Reach.ANSWERED)
-    verdict = judge(CANNOT_ACK, replace(found, now=change(found.now, A, reach=Reach.ANSWERED))).verdict
-    if verdict is PASS:
-        assert old.epoch is not None and old.epoch <= EPOCH
-        assert old.writable is False or old.sync_required == ("b",)
-    if old.writable is not False and not old.sync_required:
-        assert verdict is not PASS
-
-
-@settings(max_examples=400, deadline=None)
-@given(worlds())
-def test_holds_all_never_passes_a_candidate_that_is_behind(found: Evidence) -> None:
-    candidate, old = found.now.of(B), found.now.of(A)
-    finding: Finding = judge(HOLDS_ALL, found)
-    if finding.verdict is not PASS or candidate.role is Role.PRIMARY:
-        return
-    assert candidate.reach is Reach.ANSWERED and candidate.position is not None and candidate.timeline is not None
-    if old.reach is Reach.ANSWERED and old.writable is False:
-        assert old.position is not None and candidate.position >= old.position
-        assert candidate.timeline == old.timeline
-    else:
-        sources = [old, found.before.of(A)] if found.before else [old]
-        proofs = [d for s in sources for d in s.downstreams if d.centre == "b" and d.sync and d.streaming]
-        assert any(d.position is not None and candidate.position >= d.position for d in proofs)
