@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from orchestrator.cli.options import Settings, echo_json, output_option
+from orchestrator.cli.quickly import run
 from orchestrator.errors import Findings, Unreadable, Usage
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def check(
     _refuse_unknown_names(context.topology, choice)
     if watch is not None:
         return _watch(context, choice, watch, output)
-    result = asyncio.run(_look(context, choice))
+    result = run(_look(context, choice))
     if result.answered or output == "json":
         _show(context, result, output)
     return _exit_code(result)
@@ -171,9 +172,9 @@ def _watch(context: Context, choice: Choice, every_s: float, output: str) -> int
     """Look until Ctrl-C or until the reader goes away, which are the ways to end it: 0. One look is kept at a time."""
     try:
         if output == "table" and sys.stdout.isatty():
-            asyncio.run(_redraw(context, choice, every_s))
+            run(_redraw(context, choice, every_s))
         else:
-            asyncio.run(_lines(context, choice, every_s, output))
+            run(_lines(context, choice, every_s, output))
     except KeyboardInterrupt:
         click.echo(err=True)
     except BrokenPipeError:

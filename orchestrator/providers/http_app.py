@@ -14,6 +14,7 @@ from orchestrator.model.observation import Reach, Reading
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Instance, Kind, Role, Service
 from orchestrator.providers.base import ActionFailed, Order, Outcome, PlaybookRunner, Unsupported
+from orchestrator.providers.http_probe import Strange, get
 from orchestrator.providers.http_request import Answer, NoAnswer, Talk
 from orchestrator.providers.kinds import HTTP_APP
 from orchestrator.providers.playbook import run_named
@@ -44,14 +45,13 @@ class HttpApp:
         """One look at one app, bounded by `within_s` seconds; never raises for a bad world."""
         began = time.monotonic()
         try:
-            async with asyncio.timeout(within_s), Talk(instance.address) as talk:
-                health = await talk.ask("GET", "/health")
-                ready = await talk.ask("GET", "/ready")
+            async with asyncio.timeout(within_s):
+                took_s, health, ready = await _look(instance.address)
         except NoAnswer as e:
             return _blank(instance, began, e.reach, e.error)
         except TimeoutError:
             return _blank(instance, began, Reach.SILENT, f"no answer within {within_s:g} s")
-        return _reading(instance, health, ready, time.monotonic() - began)
+        return _reading(instance, health, ready, took_s)
 
     async def act(self, verb: Verb, order: Order) -> Outcome:
         """Carry out repoint, start, stop or run_playbook.
@@ -101,6 +101,18 @@ class HttpApp:
         if now.reach is Reach.REFUSED:
             return Outcome(detail=f"{order.instance.id} does not run", changed=False)
         return await _repoint(order, None)
+
+
+async def _look(address: str) -> tuple[float, Answer, Answer]:
+    """Seconds, /health and /ready; through the full reader where the quick one does not understand."""
+    try:
+        took_s, (health, ready) = await get(address, ("/health", "/ready"))
+    except Strange:
+        began = time.monotonic()
+        async with Talk(address) as talk:
+            health, ready = await talk.ask("GET", "/health"), await talk.ask("GET", "/ready")
+            took_s = time.monotonic() - began
+    return took_s, health, ready
 
 
 def _blank(instance: Instance, began: float, reach: Reach, error: str) -> Reading:

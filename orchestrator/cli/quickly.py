@@ -1,0 +1,24 @@
+"""Runs a coroutine on the quickest loop at hand, with room for as many sockets as the system allows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+SOCKETS_MAX = 65_536
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`; a look at thousands of instances costs half the time on uvloop."""
+    with contextlib.suppress(ValueError, OSError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = SOCKETS_MAX if hard == resource.RLIM_INFINITY else min(hard, SOCKETS_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
