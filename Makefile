@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help drill test lint bench setup lock clean
+.PHONY: help drill test lint bench crash sim sim-mutations setup lock clean
 
 help: ## what can be made here
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,20 @@ CORE := */orchestrator/model/*,*/orchestrator/checks/*,*/orchestrator/plan*,*/or
 
 test: lint ## everything that CI runs
 	$(BIN)/python -m pytest tests/unit -n 2 --cov --cov-report=
+	$(BIN)/python -m pytest tests/simulation -n 2
 	$(BIN)/python -m pytest tests/integration --cov --cov-append --cov-report= --durations=10
 	$(BIN)/python -m coverage report --skip-covered --include='$(CORE)' --fail-under=90
+
+crash: $(READY) ## kill -9 anywhere on real databases: the whole matrix, or SAMPLE=40 of it; stop and go on at will
+	$(BIN)/python -m tests.crash $(if $(SAMPLE),--sample $(SAMPLE))
+
+SEEDS ?= 20000
+FROM ?= 0
+sim: $(READY) ## the simulated world: SEEDS=1000000 runs on all cores, the first seed FROM=0; coverage and violations
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
+
+sim-mutations: $(READY) ## every safeguard broken in turn: how many seeds until the simulator notices
+	@$(BIN)/python -m tests.simulation.mutations
 
 bench: $(READY) ## ratios against floors and peers, measured in this run
 	$(BIN)/python -m tests.benchmarks

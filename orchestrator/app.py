@@ -103,6 +103,8 @@ def open_context(settings: Settings) -> Context:
         lab_dir=settings.lab_dir,
         state=settings.state,
         lang=settings.lang,
+        centre=settings.centre,
+        witness=settings.witness,
         probers=providers,
         actors=providers,
         recorders={name: Recording(provider.kind) for name, provider in providers.items()},

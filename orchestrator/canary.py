@@ -255,7 +255,20 @@ def start(config: CanaryConfig) -> None:
             stderr=log,
             start_new_session=True,
         )
-    (config.folder / PID_FILE).write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
+    note_process(config.folder, process.pid)
+
+
+def note_process(folder: Path, pid: int) -> None:
+    """Write down which process works for this folder."""
+    (folder / PID_FILE).write_text(f"{pid} {started_ticks(pid)}")
+
+
+def started_ticks(pid: int) -> int:
+    """When a process began, in ticks since the machine's start (proc(5), stat, field 22).
+
+    Not psutil's create_time: that is a time of day, and moves when the clock is set.
+    """
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
 
 
 def alive(folder: Path) -> psutil.Process | None:
@@ -263,7 +276,7 @@ def alive(folder: Path) -> psutil.Process | None:
     try:
         pid, begun = (folder / PID_FILE).read_text().split()
         process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(begun)) < 0.05
+        same = started_ticks(process.pid) == int(begun)
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (OSError, ValueError, psutil.Error):
         return None
@@ -279,12 +292,15 @@ def stop(folder: Path, within_s: float = 10.0) -> None:
     process = alive(folder)
     if process is None:
         return
-    process.terminate()
-    try:
-        process.wait(within_s)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(within_s)
+    for signal_it in (process.terminate, process.kill):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            signal_it()
+        deadline = time.monotonic() + within_s
+        # Not psutil's wait: where a frozen executor is its parent, nobody buries it, and a zombie is as good as gone.
+        while alive(folder) is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if alive(folder) is None:
+            return
 
 
 def main() -> None:

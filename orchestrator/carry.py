@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from orchestrator import canary
 from orchestrator.conclusion import CanaryRows, conclude
 from orchestrator.diskfile import write
-from orchestrator.errors import DrctlError, Interrupted, Refused, Unreadable
-from orchestrator.evidence.journal import boot_id
+from orchestrator.errors import DrctlError, Findings, Interrupted, PartialState, Refused, Unreadable
+from orchestrator.evidence.journal import Superseded, boot_id
 from orchestrator.evidence.signing import KEY_FILE
 from orchestrator.execution.history import Answer
 from orchestrator.execution.ports import Ports
-from orchestrator.execution.runstore import Run
+from orchestrator.execution.runstore import RESUMABLE, Run
 from orchestrator.executor import verdict_of
 from orchestrator.model.observation import Finding, Snapshot
 from orchestrator.model.plan import Condition, Mode, Plan, Step
@@ -81,6 +83,8 @@ class Manner(Frozen, kw_only=True):
     """Canary operations a second and entry; 0 for no canary."""
     key: Path | None = None
     quiet: bool = False
+    via_workers: bool = False
+    """The worker of an instance's centre acts on it, where there is one."""
 
 
 class Outcome(Frozen, kw_only=True):
@@ -100,18 +104,53 @@ class Outcome(Frozen, kw_only=True):
 
 
 async def carry_out(means: Means, run: Run, manner: Manner) -> Outcome:
-    """Execute (or go on with) a run that this process owns, then measure, prove, seal and report."""
+    """Execute (or go on with) a run that this process owns, then measure, prove, seal and report.
+
+    A run that has ended is only concluded: its executor died before it was sealed. The run is given up at the end.
+
+    Raises:
+        Interrupted, Superseded and others: as `executor.execute`.
+        Refused: it has ended and is sealed; or our own disk is full or failing, and nothing was begun.
+        PartialState: it is full or failing, and the run stands half-way; or what came after its end did not come about.
+    """
+    try:
+        if not unsealed(run):
+            run.require_resumable()
+        closed = run.history().closed
+        state = closed if closed and closed not in RESUMABLE else await _execute(means, run, manner)
+        return await _conclude(means, run, state, manner)
+    finally:
+        run.release()
+
+
+def unsealed(run: Run) -> bool:
+    """Whether a run changed something and has ended, and nobody has measured, proven and sealed it."""
+    history = run.history()
+    if history.closed is None or not history.begun:
+        return False
+    from orchestrator.reports.publish import evidence_of
+
+    return evidence_of(run.path) == run.path
+
+
+async def _execute(means: Means, run: Run, manner: Manner) -> RunState:
     from orchestrator.durable import give_up, run_durably
     from orchestrator.reports.live import live_view
 
-    write(run.path / "manner.json", manner)
     try:
+        write(run.path / "manner.json", manner)
+        run.note()
         if run.plan.mode is Mode.LIVE and manner.rate:
-            await begin_canary(run, manner.rate)
-        with live_view(run.plan, silent=manner.quiet, lang=means.lang, records=run.records()) as progress:
-            state = await run_durably(run.plan, run, ports(means, run, progress), means.state)
-    except Interrupted:
-        raise  # the canary goes on: users' outage goes on too, and a resume wants it measured
+            await begin_canary(run, manner.rate, means.actors)
+        with (
+            live_view(run.plan, silent=manner.quiet, lang=means.lang, records=run.records()) as progress,
+            routing(means, run, manner) as hands,
+        ):
+            return await run_durably(run.plan, run, ports(means, run, progress, hands), run.state_url or means.state)
+    except (Interrupted, Superseded):
+        raise  # the canary goes on: users' outage goes on too, and whoever goes on with the run wants it measured
+    except OSError as error:
+        raise _stalled(run, error) from error
     except BaseException as error:
         canary.stop(run.path / "canary")
         history = run.history()
@@ -119,9 +158,33 @@ async def carry_out(means: Means, run: Run, manner: Manner) -> Outcome:
             give_up(run, error.message)  # nothing was begun: it must not stand in the way of the next run
         raise
     finally:
-        run.release()
         renew_threads()
-    return await finish(means, run, state, manner)
+
+
+def _stalled(run: Run, error: OSError) -> DrctlError:
+    """Our own disk does not take what must be written down; foreign errors never come so far."""
+    if not run.history().begun:
+        return Refused(f"run {run.id} cannot begin: {error}", hint=f"free space, then `drctl runs resume {run.id}`")
+    return PartialState(f"run {run.id} has stopped: {error}", hint=f"free space, then `drctl runs resume {run.id}`")
+
+
+async def _conclude(means: Means, run: Run, state: RunState, manner: Manner) -> Outcome:
+    """What comes after a run's end; where it does not come about, that does not mean that nothing was changed.
+
+    Raises:
+        Findings, RolledBack, PartialState: the run ended so, and its evidence is not complete.
+    """
+    try:
+        return await finish(means, run, state, manner)
+    except Superseded:
+        raise
+    except (Refused, Unreadable, OSError) as error:
+        told = verdict_of(run.id, state, run.history().missing, run.plan.mode)
+        how = type(told) if told else Findings
+        raise how(
+            f"run {run.id} ended as {state.value}, and its evidence is not complete: {error}",
+            hint=f"mend the cause, then `drctl runs resume {run.id}`",
+        ) from error
 
 
 def renew_threads() -> None:
@@ -129,10 +192,11 @@ def renew_threads() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 
 
-async def begin_canary(run: Run, rate: float) -> None:
+async def begin_canary(run: Run, rate: float, driven: Collection[str]) -> None:
     """Start the canary on every entry of the topology, and wait until it is at work.
 
-    Every entry, not only those of the plan: that the others' users see nothing is part of the result.
+    Every entry of a kind that is `driven` (a bare network link answers no user), not only those of the plan: that the
+    others' users see nothing is part of the result.
 
     Raises:
         Unreadable: it does not get going; nothing was changed.
@@ -141,10 +205,10 @@ async def begin_canary(run: Run, rate: float) -> None:
         canary.Target(system=v.system, entry=i.id, url=f"http://{i.address}")
         for v in run.topology.services()
         for i in v.instances
-        if v.nature is Nature.ROUTE and i.address and v.kind != "network-link"
+        if v.nature is Nature.ROUTE and i.address and v.kind in driven
     ]
     folder = run.path / "canary"
-    resumed = any(folder.glob("*.jsonl"))
+    resumed = any(folder.glob("*.jsonl")) or bool(run.history().begun)  # begun elsewhere: users wait, do not warm up
     config = canary.CanaryConfig(
         run=run.id,
         boot=boot_id(),
@@ -163,17 +227,38 @@ async def begin_canary(run: Run, rate: float) -> None:
         raise Unreadable("the canary does not get through the entries", hint=f"see {folder / 'canary.log'}")
 
 
-def ports(means: Means, run: Run, progress: Callable[[Record], None]) -> Ports:
-    """The executor's hands and eyes for this run; a rehearsal's hands only write down."""
+@contextmanager
+def routing(means: Means, run: Run, manner: Manner) -> Iterator[Mapping[str, Actor]]:
+    """The hands of this run: a rehearsal's only write down; with workers those of the instances' centres act."""
+    if run.plan.mode not in ACTING:
+        yield means.recorders
+        return
+    if not (manner.via_workers and run.state_url):
+        yield means.actors
+        return
+    from orchestrator.queues import ALIVE_S, Dispatcher, Routed
+    from orchestrator.team.observers import worker_lives
+
+    url = run.state_url
+    dispatcher = Dispatcher(url, lambda centre: worker_lives(url, centre, ALIVE_S))
+    try:
+        yield {kind: Routed(actor, dispatcher) for kind, actor in means.actors.items()}
+    finally:
+        dispatcher.close()
+
+
+def ports(means: Means, run: Run, progress: Callable[[Record], None], hands: Mapping[str, Actor]) -> Ports:
+    """The executor's hands and eyes for this run."""
     from orchestrator.checks.conditions import judge
     from orchestrator.checks.evidence import Evidence
+    from orchestrator.execution.runclock import run_clock
 
-    hands = means.actors if run.plan.mode in ACTING else means.recorders
+    time_of_run = run_clock(run.records())
 
     def weigh(condition: Condition, now: Snapshot, before: Snapshot, fenced: frozenset[str], epoch: int) -> Finding:
         evidence = Evidence(
             topology=run.topology,
-            now=now,
+            now=replace(now, taken_at=time_of_run()),
             before=before,
             fenced=fenced,
             epoch=epoch,
@@ -217,6 +302,7 @@ async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Out
             proofs = await prove(means, run)
             write(run.path / "proofs.json", proofs)
             measured = await conclude(run, after, means.canary_rows)
+    run.journal.check_epoch()
     bundle = publish(run.path, key_file=manner.key or means.home / KEY_FILE)
     error = verdict_of(run.id, state, run.history().missing, run.plan.mode)
     return Outcome(

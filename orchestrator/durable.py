@@ -37,6 +37,8 @@ PATIENCE_S = 1.0
 """A store that has not let a step begin within this is left behind for the rest of the run."""
 START_WITHIN_S = 10.0
 """A store that has not let the run begin (or go on) within this is not waited for."""
+CLEAR_AWAY_S = 10.0
+"""A run that is stopped at once may take so long to stop what it has at work."""
 FAREWELL_S = 2.0
 """The store may take so long to note the end of a run that has ended."""
 WORKFLOW = "drctl_run"
@@ -60,6 +62,7 @@ class _Once:
     def __init__(self, body: Callable[[], Awaitable[str]]) -> None:
         self._body = body
         self._task: asyncio.Future[str] | None = None
+        self._ending = False
         self.entered = asyncio.Event()
 
     def begin(self) -> asyncio.Future[str]:
@@ -73,10 +76,21 @@ class _Once:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.cancel()
+            await self.end()
             raise
         except Exception as error:
             raise Halt(error) from error
+
+    async def end(self) -> None:
+        """Stop the body where it was begun, and wait until it has cleared away what it had at work.
+
+        Without that, the store (and with it the loop's threads) would be gone before a playbook is stopped.
+        """
+        if self._task is not None:
+            if not self._ending:  # a second cancel would break the clearing away off
+                self._ending = True
+                self._task.cancel()
+            await asyncio.wait({self._task}, timeout=CLEAR_AWAY_S)
 
 
 class DbosSteps:
@@ -95,6 +109,13 @@ class DbosSteps:
     async def step(self, name: str, body: Callable[[], Awaitable[str]]) -> str:
         """Run `body` under its reserved id, or give what it returned in an earlier life of the run."""
         once = _Once(body)
+        try:
+            return await self._step(name, once)
+        except asyncio.CancelledError:
+            await once.end()
+            raise
+
+    async def _step(self, name: str, once: _Once) -> str:
         if self._left_behind:
             return await _own_result(once)
         if self._fresh:
@@ -208,14 +229,15 @@ class Store:
             Usage: `state` is no URL that can be used.
         """
         url = _url(run.home, state)
-        told = _logger(run.path / "store.log")
+        told = log_to(run.path / "store.log")
         try:
             await asyncio.to_thread(preload)
             async with asyncio.timeout(START_WITHIN_S):
                 await asyncio.to_thread(_probe, run.home, url)
             module = importlib.import_module("dbos")
             dbos = module.DBOS(config=_config(module, plan, run, url))
-            attempt = run.history().attempt
+            history = run.history()
+            attempt = history.attempt + (history.closed is not None)  # `run_resumed` is not written yet
             store = cls(module.DBOS, module, run.id if attempt == 1 else f"{run.id}~{attempt}", told)
             store._register()
             dbos.launch()
@@ -257,6 +279,7 @@ class Store:
             await asyncio.wait({work}, timeout=FAREWELL_S)
             return outcome.result()
         finally:
+            await once.end()
             work.cancel()
             await asyncio.wait({work}, timeout=FAREWELL_S)
 
@@ -338,7 +361,7 @@ def _config(module: Any, plan: Plan, run: Run, url: str) -> dict[str, Any]:
     }
 
 
-def _logger(path: Path) -> logging.Logger:
+def log_to(path: Path) -> logging.Logger:
     """What the store has to say goes into the run's folder; DBOS adds a console handler only where it finds none."""
     told = logging.getLogger("dbos")
     told.propagate = False

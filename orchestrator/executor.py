@@ -16,19 +16,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from orchestrator.crashpoint import CrashPoint
 from orchestrator.errors import DrctlError, Findings, Interrupted, PartialState, Refused, RolledBack, Tampered
 from orchestrator.execution.conversation import Control
+from orchestrator.execution.decisions import EXERCISES, conclude, may_start, undo_of, way_back
 from orchestrator.execution.history import History
 from orchestrator.execution.ports import Ports, Site
-from orchestrator.execution.runlog import CrashPoint, RunLog, settings
+from orchestrator.execution.runlog import RunLog, settings
 from orchestrator.execution.runstore import RESUMABLE, Run
 from orchestrator.execution.stepper import StepFailed, Stepper, Stopped
-from orchestrator.model.plan import Mode, Phase, Plan, ScenarioKind, Step, Undo, Verb
+from orchestrator.model.plan import Mode, Phase, Plan, Step
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
 
-EXERCISES = frozenset({Mode.TABLETOP, Mode.REHEARSAL})
-"""Modes that change nothing."""
 RESUME_LOOK_S = 0.5
 UNDO_ATTEMPTS = 2
 USERS_FIRST_S = 20.0
@@ -114,7 +116,7 @@ class _Engine:
             artifacts=run.artifacts,
             forget_answer=run.take_answer,
         )
-        self._stepper = Stepper(site, ports, self._log)
+        self._stepper = Stepper(site, replace(ports, control=self._wish), self._log)
         self._ended: dict[str, asyncio.Future[bool]] = {}
         self._paused = False
         self._fatal: Exception | None = None
@@ -129,6 +131,10 @@ class _Engine:
 
     def close(self) -> None:
         self._log.close()
+
+    def _wish(self) -> Control:
+        """What a step that waits is to heed: after a fatal error it waits no more, as if the operator had paused."""
+        return Control.PAUSE if self._fatal else self._ports.control()
 
     async def _open(self) -> None:
         history = self._history
@@ -166,7 +172,8 @@ class _Engine:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
-                task.cancel()
+                if not task.cancelling():  # gather has done so already; twice would break its clearing away off
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if self._fatal:
             raise self._fatal
@@ -204,14 +211,7 @@ class _Engine:
         if control is Control.ABORT and not self._history.aborting:
             self._log.write(Event.ABORT_ASKED, detail="asked by the operator")
         self._paused = self._paused or control is Control.PAUSE
-        if self._paused or self._history.aborting or step.id in self._history.failed:
-            return False
-        if any(s.system == step.system for s in self._plan.steps if s.id in self._history.undoing):
-            return False
-        broken = self._history.broken
-        if not broken or step.system in self._history.promoted:
-            return True
-        return self._plan.kind is ScenarioKind.FAILOVER and step.system not in {s.system for s in broken}
+        return not self._paused and may_start(self._plan, self._history, step)
 
     async def _body(self, step: Step) -> str:
         """What the durable store remembers of a step: how it ended, and the hash of the record that says so."""
@@ -265,7 +265,7 @@ class _Engine:
         return all(s.id in self._history.done for s in self._plan.steps)
 
     async def _undo(self, step: Step) -> str:
-        undo = _undo_of(step)
+        undo = undo_of(step)
         if undo is None:
             self._log.write(Event.UNDO_FAILED, step.id, "it has no way back")
             return "undo failed"
@@ -290,73 +290,6 @@ class _Engine:
         await self._log.settle()
         self._run.clear_control()
         return state
-
-
-def way_back(plan: Plan, history: History) -> tuple[Step, ...]:
-    """Steps to undo now, in the order of undoing; empty where nothing has failed (or everything is past return)."""
-    if not (history.broken or history.aborting):
-        return ()
-    kept = set(history.promoted)
-    if not history.aborting and (plan.kind is ScenarioKind.FAILOVER or kept):
-        kept |= {s.system for s in plan.steps} - history.incomplete - {""}
-    back = [s for s in history.changed if s.system and s.system not in kept]
-    if not any(s.system in kept for s in history.changed):
-        back = [s for s in history.changed if not s.system or s.system not in kept]
-    ordered = [s for s in reversed(back) if _undo_of(s) is not None or s.verb is not Verb.HEAL]
-    # The fault is taken away first: what is put back meets a world that works.
-    return tuple(sorted(ordered, key=lambda s: s.verb is not Verb.INJECT))
-
-
-def conclude(plan: Plan, history: History) -> tuple[RunState, tuple[str, ...]]:
-    """The state that a run has come to, and what is missing or where it stands, in words."""
-    if plan.mode in EXERCISES:
-        return _conclude_exercise(history)
-    open_steps = [s for s in plan.steps if s.id not in history.done]
-    lacking = tuple(_lacking(s, history) for s in open_steps)
-    left = [s for s in history.changed if s.verb is not Verb.HEAL]
-    if history.aborting:
-        return (RunState.PARTIAL, _standing(plan, history)) if left else (RunState.ABORTED, ())
-    if history.broken or any(not history.tolerated(s) for s in open_steps):
-        if left:
-            return RunState.PARTIAL, _standing(plan, history)
-        return RunState.UNDONE, tuple(f"{s.id}: {history.failed[s.id]}" for s in history.broken) or lacking
-    return (RunState.DEGRADED, lacking) if open_steps else (RunState.DONE, ())
-
-
-def _conclude_exercise(history: History) -> tuple[RunState, tuple[str, ...]]:
-    failures = tuple(f"{step}: {reason}" for step, reason in history.failed.items())
-    if history.aborting:
-        return RunState.ABORTED, ()
-    return (RunState.DEGRADED, failures) if failures else (RunState.DONE, ())
-
-
-def _lacking(step: Step, history: History) -> str:
-    reason = history.failed.get(step.id) or "not done, because of a step that it needs"
-    return f"{step.id}: {reason}"
-
-
-def _standing(plan: Plan, history: History) -> tuple[str, ...]:
-    """What is where: for each system the last change that stands, and what is not done."""
-    lines: list[str] = []
-    for system in dict.fromkeys(s.system for s in plan.steps):
-        stands = [s for s in history.changed if s.system == system]
-        steps = [s for s in plan.steps if s.system == system]
-        name = system or plan.estate
-        if stands:
-            lines.append(f"{name}: stands changed by {', '.join(s.id for s in stands)}")
-        elif any(s.id in history.undone for s in steps):
-            lines.append(f"{name}: undone")
-        lines += [
-            f"{s.id}: cannot be undone: {history.undo_failed[s.id]}" for s in steps if s.id in history.undo_failed
-        ]
-        lines += [_lacking(s, history) for s in steps if s.id not in history.done and s.id not in history.undone]
-    return tuple(lines)
-
-
-def _undo_of(step: Step) -> Undo | None:
-    if step.undo is None and step.verb is Verb.INJECT:
-        return Undo(verb=Verb.HEAL, instance="")
-    return step.undo
 
 
 def _undo_name(step: Step) -> str:

@@ -101,6 +101,7 @@ def measure(
     """
     fault, declared = fault_record(records), declaration(plan, records)
     zero = (fault or declared).mono_s
+    ledgers = [ledger for ledger in ledgers if covers(ledger, records)]
     outages = tuple(reconcile(ledger, surviving.get(ledger.header.system, {}), zero) for ledger in ledgers)
     return Measurements(
         run=records[0].run,
@@ -111,6 +112,13 @@ def measure(
         systems=tuple(_system(topology, plan, system, outages, (fault, declared)) for system in plan.systems),
         overhead_ms_per_step=median([float(r.value("own_s", "0")) * 1000 for r in records if r.value("own_s")]),
     )
+
+
+def covers(ledger: Ledger, records: Sequence[Record]) -> bool:
+    """Whether a ledger tells of the run from its first step: one that a later executor began on another machine (the
+    first one's died with its centre) has not seen the outage, and a figure made of it would be too good."""
+    first = next((r for r in records if r.event is Event.STEP_STARTED), records[0])
+    return ledger.header.boot == first.boot and ledger.header.t0_mono <= max(first.mono_s, records[0].mono_s)
 
 
 def fault_record(records: Sequence[Record]) -> Record | None:

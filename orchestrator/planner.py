@@ -12,7 +12,7 @@ import msgspec
 
 from orchestrator.errors import Refused
 from orchestrator.model.observation import Snapshot
-from orchestrator.model.plan import Loss, Plan, ScenarioKind, Step
+from orchestrator.model.plan import Loss, Plan, ScenarioKind
 from orchestrator.model.request import Request, Timing, Timings
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.topology import Topology
@@ -25,9 +25,18 @@ from orchestrator.planning.situation import DataMove
 from orchestrator.planning.steps import fit
 from orchestrator.planning.system_view import view_of
 
-__all__ = ["Request", "Timing", "Timings", "plan"]
+__all__ = ["Request", "Timing", "Timings", "UnsafeRunbook", "plan"]
 
 Looks = tuple[Snapshot | None, Snapshot | None]
+
+
+class UnsafeRunbook(Refused):
+    """The runbook lacks what no plan may lack; `plan` is what it would come to, for the prover to tell the harm."""
+
+    def __init__(self, reasons: Sequence[str], plan: Plan) -> None:
+        what = f"the runbook {plan.scenario} is unsafe"
+        super().__init__(_listed(what, reasons), hint="put back what its steps lack")
+        self.plan = plan
 
 
 def plan(
@@ -68,8 +77,9 @@ def plan(
     )
     _open_gates(case)
     placed = order(fit(runbook, topology, views, request, timings))
-    _keep_rules(placed.steps, in_plan, runbook, decision.movement.attested)
-    return Plan(
+    if not placed.steps:
+        raise Refused(f"{runbook.id}: there is nothing to do")
+    made = Plan(
         scenario=runbook.id,
         kind=runbook.kind,
         mode=request.mode,
@@ -88,6 +98,9 @@ def plan(
         fault=request.fault,
         version=request.version,
     )
+    if reasons := broken(placed.steps, in_plan, decision.movement.attested):
+        raise UnsafeRunbook(reasons, made)
+    return made
 
 
 def _with_losses(decision: Decision, runbook: Runbook, request: Request, looks: Looks) -> Mapping[str, DataMove]:
@@ -113,14 +126,6 @@ def _open_gates(case: Case) -> None:
         return
     hint = next((HINTS[g] for g in case.runbook.gates if any(r.startswith(f"{g.value}: ") for r in reasons)), "")
     raise Refused(_listed(f"{case.runbook.id} is refused", reasons), hint=hint)
-
-
-def _keep_rules(steps: Sequence[Step], moves: Sequence[DataMove], runbook: Runbook, attested: tuple[str, ...]) -> None:
-    if not steps:
-        raise Refused(f"{runbook.id}: there is nothing to do")
-    reasons = broken(steps, moves, attested)
-    if reasons:
-        raise Refused(_listed(f"the runbook {runbook.id} is unsafe", reasons), hint="put back what its steps lack")
 
 
 def _listed(what: str, reasons: Sequence[str]) -> str:

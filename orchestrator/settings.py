@@ -15,3 +15,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lab_dir: Path
     state: str
     lang: str
+    centre: str = ""
+    """Where this command runs; empty: not said."""
+    witness: tuple[str, ...] = ()
+    """URLs of the members of the witness, an etcd; empty: there is none."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator.approvals import read_approvals, read_plan
 from orchestrator.carry import Injector, Manner, Outcome, carry_out
+from orchestrator.certify import PROOF, certify, with_story
 from orchestrator.checks.conditions import remember
 from orchestrator.conclusion import CanaryRows
 from orchestrator.diskfile import read, write
@@ -20,13 +21,16 @@ from orchestrator.durable import preload
 from orchestrator.errors import BadFile, Refused, Unreadable
 from orchestrator.execution import runstore
 from orchestrator.model.observation import Reach, Snapshot
-from orchestrator.model.plan import Approval, Mode, Plan
+from orchestrator.model.plan import Approval, Mode, Plan, Step
 from orchestrator.model.request import Request
 from orchestrator.model.topology import Frozen, Instance, Topology
 
 if TYPE_CHECKING:
+    from orchestrator.execution.runstore import Run
     from orchestrator.model.request import Timings
     from orchestrator.providers.base import Actor, Prober
+    from orchestrator.team.member import Member
+    from orchestrator.team.observers import Watch
     from orchestrator.verification.source import RowSource
 
 OBSERVE_WITHIN_S = 2.0
@@ -53,6 +57,46 @@ class Context:
     rows: Callable[[Instance], RowSource]
     canary_rows: CanaryRows
     injector: Injector | None
+    centre: str = ""
+    """Where this controller stands; empty: not said."""
+    witness: tuple[str, ...] = ()
+    """URLs of the witness' members; empty: there is none."""
+
+    def member(self, run: Run | None = None, plan: Plan | None = None) -> Member | None:
+        """This home's part in the team that `--state` names; None where it is alone, or nothing is touched.
+
+        Raises:
+            Refused: a team's store holds the run, and `--state` names none.
+        """
+        from orchestrator.team.address import is_team, parse
+        from orchestrator.team.eye import StoreEye
+        from orchestrator.team.member import Member, controller, is_shared
+        from orchestrator.team.revival import declared
+
+        asked = plan or (run.plan if run else None)
+        if asked is None or asked.mode not in runstore.TOUCHING:
+            return None
+        if is_team(self.state):
+            address, me = parse(self.state), controller(self.home, self.centre)
+            revive = declared(address, self.probers, self.actors, asked.lost) if asked.lost else None
+            return Member(address, me, look=StoreEye(address, self.probers), revive=revive)
+        if run is not None and is_shared(run) and self.state != "sqlite":
+            raise Refused(
+                f"run {run.id} is held by a team's state store, and --state names none",
+                hint="give --state postgresql://…; `--state sqlite` goes on without the team, at your own word",
+            )
+        return None
+
+    def watch(self) -> Watch | None:
+        """Who observes the estate, by the team that `--state` names; None where there is no team."""
+        from orchestrator.team.address import is_team, parse
+        from orchestrator.team.observers import Watch
+        from orchestrator.team.witness import Witness
+
+        if not is_team(self.state):
+            return None
+        witness = Witness(self.witness, self.topology.id) if self.witness else None
+        return Watch(parse(self.state), self.centre, self.topology, self.probers, witness)
 
     async def observe(self, instances: Collection[str] | None = None, within_s: float = OBSERVE_WITHIN_S) -> Snapshot:
         """Look at every instance (or at some) at once; what a look at all saw is remembered."""
@@ -81,10 +125,11 @@ class Context:
         return self.rows(instance)
 
     def timings(self) -> Timings:
-        """Forecasts of how long actions take."""
+        """Forecasts of how long actions take: as measured in past runs, else by default."""
         from orchestrator.model.request import Timings
+        from orchestrator.pastruns import history
 
-        return Timings()
+        return Timings().with_history(history(self.home, self.topology.id))
 
 
 class Wanted(Frozen, kw_only=True):
@@ -110,36 +155,39 @@ async def drill(context: Context, wanted: Wanted, manner: Manner) -> Outcome:
         Refused: a gate forbids it or approvals are missing; nothing was touched.
     """
     warm = asyncio.create_task(asyncio.to_thread(preload))
-    plan, before = await chosen_plan(context, wanted)
+    plan, before, look = await chosen_plan(context, wanted)
     approvals = consents(plan, wanted)
+    proof = certify(context.home, plan, context.topology, look, before, lang=context.lang)
     await warm
-    run = runstore.create_run(context.home, plan, context.topology, approvals, before)
+    team = context.member(plan=plan)
+    run = runstore.create_run(context.home, plan, context.topology, approvals, before, team=team)
+    write(run.path / PROOF, proof)
     return await carry_out(context, run, manner)
 
 
 async def resume(context: Context, run_id: str, *, quiet: bool = False) -> Outcome:
-    """Go on with an interrupted run, from its own plan and journal.
+    """Go on with an interrupted run, from its own plan and journal; conclude one that ended and was not sealed.
 
     Raises:
-        Refused: another live executor owns it.
+        Refused: another live executor owns it, or it has ended and is sealed.
     """
     run = runstore.open_run(context.home, run_id)
     if run.plan.estate != context.topology.id:
         raise Refused(f"run {run.id} is of estate {run.plan.estate}", hint=f"drctl --estate {run.plan.estate} …")
-    run.acquire()
+    run.acquire(team=context.member(run))
     told = run.path / "manner.json"
     manner = read(told, Manner) if told.exists() else Manner()
     return await carry_out(context, run, replace(manner, quiet=quiet))
 
 
-async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
-    """The plan to carry out and the look that it rests on.
+async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot, Snapshot | None]:
+    """The plan to carry out, what was seen before, and the look that it rests on (None: a tabletop has none).
 
     Raises:
         Refused: a gate fails, or the plan file does not fit the world of now.
     """
     if wanted.plan_file is None:
-        return await make_plan(context, wanted)
+        return await look_and_plan(context, wanted)
     filed = read_plan(wanted.plan_file)
     if filed.topology_sha256 != context.topology_sha256:
         raise Refused("the topology is not the one that the plan was made for", hint="plan again: `drctl plan`")
@@ -153,15 +201,32 @@ async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]
         accept_loss=filed.loses_data,
         attested=filed.attested,
     )
-    fresh, before = await make_plan(context, again)
-    if fresh.steps != filed.steps:
+    fresh, before, look = await look_and_plan(context, again)
+    if what_is_done(fresh) != what_is_done(filed):
         raise Refused("the world has changed since the plan was made", hint="plan again: `drctl plan`")
-    return filed, before
+    return filed, before, look
+
+
+def what_is_done(plan: Plan) -> tuple[Step, ...]:
+    """The steps without their forecasts: a run in the meantime changes what is expected, and not what is done."""
+    return tuple(replace(s, forecast_s=0.0, critical=False) for s in plan.steps)
 
 
 async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
-    """Observe (unless it is a tabletop) and plan."""
-    from orchestrator.planner import plan
+    """Observe (unless it is a tabletop) and plan; the plan, and what was seen before."""
+    made, before, _ = await look_and_plan(context, wanted)
+    return made, before
+
+
+async def look_and_plan(
+    context: Context, wanted: Wanted, *, tell: bool = True
+) -> tuple[Plan, Snapshot, Snapshot | None]:
+    """The plan, what was seen before, and the look that it rests on.
+
+    Raises:
+        Refused: a gate is shut; or the runbook is unsafe, and (with `tell`) the harm that it would do told as a story.
+    """
+    from orchestrator.planner import UnsafeRunbook, plan
     from orchestrator.runbooks import load_runbook
 
     assert wanted.runbook is not None
@@ -173,7 +238,10 @@ async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
         look = await context.observe()
         readable(look)
         before = context.remembered() or look
+    watch = context.watch() if wanted.mode is Mode.LIVE and wanted.lost and not wanted.fault else None
     request = Request(
+        views=await watch.views() if watch else (),
+        observers=watch.observers if watch else (),
         mode=wanted.mode,
         lost=wanted.lost,
         target=wanted.target,
@@ -184,7 +252,13 @@ async def make_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot]:
         created_at=now,
         topology_sha256=context.topology_sha256,
     )
-    return plan(context.topology, look, runbook, request, context.timings(), before=before), before
+    try:
+        made = plan(context.topology, look, runbook, request, context.timings(), before=before)
+    except UnsafeRunbook as unsafe:
+        if not tell:
+            raise
+        raise with_story(unsafe, unsafe.plan, context.topology, look, before, lang=context.lang) from unsafe
+    return made, before, look
 
 
 def readable(snapshot: Snapshot) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from orchestrator.checks.base import Ruling, met, names, no, role_words, unsure, untold, yes
 from orchestrator.checks.evidence import attested_off, Evidence, not_read
-from orchestrator.checks.promotion import keeps_out
+from orchestrator.checks.promotion import keeps_out, promoted_by_run
 from orchestrator.model.observation import Reach, Reading, Verdict
 from orchestrator.model.plan import Condition
 from orchestrator.model.topology import Nature, Role
@@ -127,10 +127,12 @@ def sync_standby_of(condition: Condition, evidence: Evidence) -> Ruling:
 
 
 def detached(condition: Condition, evidence: Evidence) -> Ruling:
-    """It is a standby, is set to receive from nobody, and no stream comes in."""
+    """A standby that is set to receive from nobody, and no stream comes in; or this very run has promoted it since."""
     name, reading = condition.instance, evidence.now.of(condition.instance)
     if (unseen := not_read(reading, name)) is not None:
         return unseen
+    if promoted_by_run(reading, evidence):  # run again after a crash, and the promotion that this licensed has happened
+        return yes(f"{name} is primary already, by this run", f"{name} 已由本任务提升为主")
     if reading.role is Role.PRIMARY:
         return _wrong_role(name, reading.role)
     if reading.receiving is True or reading.upstream:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.cli.options import Settings, echo_json, output_option
 from orchestrator.cli.quickly import run
@@ -19,7 +20,7 @@ from orchestrator.errors import Findings, Unreadable, Usage
 
 if TYPE_CHECKING:
     from orchestrator.model.topology import Topology
-    from orchestrator.reports.findings import CheckReport
+    from orchestrator.reports.findings import CentreSight, CheckReport
     from orchestrator.workflow import Context
 
 WATCH_S = 2.0
@@ -137,7 +138,27 @@ async def _look(context: Context, choice: Choice) -> CheckReport:
         kinds=choice.kinds,
         checks=choice.checks,
     )
-    return report(snapshot, findings, time.monotonic() - begin)
+    return replace(report(snapshot, findings, time.monotonic() - begin), centres=await _sights(context))
+
+
+async def _sights(context: Context) -> tuple[CentreSight, ...]:
+    """What the team's observers see of each centre."""
+    from orchestrator.checks.centre import centre_state, votes
+    from orchestrator.reports.findings import CentreSight
+
+    watch = context.watch()
+    if watch is None:
+        return ()
+    views = await watch.views()
+    return tuple(
+        CentreSight(
+            centre=c,
+            state=centre_state(c, views, watch.observers),
+            votes=votes(c, views, watch.observers),
+            views=tuple(v for v in views if v.centre == c),
+        )
+        for c in context.topology.centre_by_id
+    )
 
 
 def _instances(topology: Topology, choice: Choice) -> Collection[str] | None:
@@ -154,6 +175,8 @@ def _show(context: Context, result: CheckReport, output: str) -> None:
     from orchestrator.reports.findings import console, render
 
     console().print(render(context.topology, result, context.lang))
+    for sight in result.centres:
+        click.echo(sight.line(context.lang))
 
 
 def _exit_code(result: CheckReport) -> int:

@@ -30,18 +30,20 @@ def lab() -> None:
 
 
 @lab.command()
+@click.option("--state-store", is_flag=True, help="Also a team's state store: three databases more, for `--state`.")
 @click.pass_obj
-def up(settings: Settings) -> None:
+def up(settings: Settings, state_store: bool) -> None:
     """Bring the lab up; one that is up already is left as it is.
 
     \b
     Examples:
       drctl lab up
+      drctl lab up --state-store              `drctl lab status` names its URL
       drctl --lab /tmp/second lab up          a second one beside it
     """
     from orchestrator.lab import control
 
-    control.up(settings.lab_dir, progress=click.echo)
+    control.up(settings.lab_dir, progress=click.echo, state_store=state_store)
 
 
 @lab.command()
@@ -95,6 +97,8 @@ def _print(seen: LabStatus) -> None:
     click.echo(f"links:    {', '.join(ways) or 'the relays do not answer'}")
     if seen.isolated:
         click.echo(f"isolated: {', '.join(seen.isolated)}")
+    if seen.state_url:
+        click.echo(f"state:    {seen.state_url}")
     click.echo(f"faults:   {'; '.join(seen.faults) or 'none'}")
 
 

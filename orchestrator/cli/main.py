@@ -22,11 +22,15 @@ COMMANDS: dict[str, str] = {
     "lint": "What a recovery rests on that stands in a dark centre.",
     "verify": "Prove that replicas hold what the primary holds.",
     "plan": "Show what would be done, in which order, and on what grounds.",
+    "simulate": "How long a scenario would take, imagined many times over.",
+    "prove": "Prove that no run of a plan does harm.",
     "approve": "Consent, with your name, to one plan.",
     "drill": "Exercise a scenario: tabletop, rehearsal, isolated or live.",
     "failover": "A centre or a site is lost: take over.",
     "switchover": "Move a healthy estate; nothing may be lost.",
     "failback": "The way home, protection restored.",
+    "worker": "Serve one centre: carry out its actions, watch the others.",
+    "takeover": "Go on, from another centre, with a run whose controller is gone.",
     "runs": "List, show, resume or abort runs.",
     "evidence": "Verify evidence bundles.",
     "report": "Render the report of a run.",
@@ -91,6 +95,20 @@ class LazyGroup(click.Group):
     help="State store: sqlite (default, in HOME) or postgresql://…  for a team.",
 )
 @click.option(
+    "--centre",
+    default="",
+    envvar="DRCTL_CENTRE",
+    metavar="ID",
+    help="Centre that this command runs in, told to the team's state store.",
+)
+@click.option(
+    "--witness",
+    default="",
+    envvar="DRCTL_WITNESS",
+    metavar="URL,…",
+    help="An etcd outside the centres that has a vote on whether one is lost: http://HOST:2379,…",
+)
+@click.option(
     "--lang",
     type=click.Choice(["en", "zh"]),
     default=None,
@@ -99,7 +117,10 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="drctl", prog_name="drctl")
 @click.pass_context
-def cli(ctx: click.Context, /, estate: str, home: Path, *, lab_dir: Path | None, state: str, lang: str | None) -> None:
+def cli(
+    ctx: click.Context, /, estate: str, home: Path, *, lab_dir: Path | None, state: str, centre: str, witness: str,
+    lang: str | None,
+) -> None:  # fmt: skip
     """Disaster recovery over two sites and three centres (两地三中心).
 
     \b
@@ -112,7 +133,13 @@ def cli(ctx: click.Context, /, estate: str, home: Path, *, lab_dir: Path | None,
       drctl evidence verify .drctl/runs/RUN/bundle   has anyone changed the evidence?
     """
     ctx.obj = Settings(
-        estate=estate, home=home, lab_dir=lab_dir or home / "lab", state=state, lang=lang or locale_language()
+        estate=estate,
+        home=home,
+        lab_dir=lab_dir or home / "lab",
+        state=state,
+        centre=centre,
+        witness=tuple(url.strip() for url in witness.split(",") if url.strip()),
+        lang=lang or locale_language(),
     )
 
 

@@ -69,17 +69,19 @@ def show(settings: Settings, run: str, output: str) -> None:
 @output_option
 @click.pass_obj
 def resume(settings: Settings, run: str, takeover: bool, output: str) -> int:
-    """Go on with an interrupted, degraded or partial run, from its plan and journal.
+    """Go on with an interrupted, degraded or partial run, from its plan and journal; seal one that only ended.
 
     \b
     Examples:
       drctl runs resume last
       drctl runs resume last --takeover      its executor is frozen
     """
+    from orchestrator.carry import unsealed
     from orchestrator.execution import runstore
 
     found = runstore.open_run(settings.home, run)
-    found.require_resumable()
+    if not unsealed(found):
+        found.require_resumable()
     if takeover:
         found.acquire(takeover=True)
         found.release()

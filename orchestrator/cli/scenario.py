@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.cli.options import Settings, echo_json
+from orchestrator.errors import Usage
 from orchestrator.model.plan import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +41,7 @@ _OPTIONS = (
         type=click.FloatRange(1, 2000),
         help="Canary operations a second and entry.",
     ),
+    click.option("--via-workers", is_flag=True, help="Have `drctl worker` of each instance's centre act on it."),
     click.option("--no-canary", is_flag=True, help="Do not use the entries meanwhile; RTO and RPO stay unmeasured."),
     click.option(
         "--key",
@@ -84,9 +86,25 @@ def carry_out(settings: Settings, scenario: str, mode: Mode, words: dict[str, An
         attested=tuple(words["attested"]),
         approved_by=tuple(words["approved_by"]),
     )
-    manner = Manner(rate=0.0 if words["no_canary"] else words["rate"], key=words["key"], quiet=output == "json")
+    manner = Manner(
+        rate=0.0 if words["no_canary"] else words["rate"],
+        key=words["key"],
+        quiet=output == "json",
+        via_workers=via_workers(settings, asked=words["via_workers"]),
+    )
     outcome = asyncio.run(workflow.drill(open_context(settings), wanted, manner))
     return show(settings, outcome, output)
+
+
+def via_workers(settings: Settings, *, asked: bool) -> bool:
+    """Whether workers are to act.
+
+    Raises:
+        Usage: they are asked for, and there is no store through which they could be reached.
+    """
+    if asked and not settings.state.startswith(("postgresql://", "postgres://")):
+        raise Usage("--via-workers needs the team's state store", hint="--state postgresql://… (or DRCTL_STATE)")
+    return asked
 
 
 def show(settings: Settings, outcome: Any, output: str) -> int:

@@ -21,8 +21,12 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import PartialState, Refused, Tampered
+from orchestrator.evidence.entry import Elsewhere, Entry
 from orchestrator.model.run import Event, Record
-from orchestrator.model.topology import Frozen, Setting
+from orchestrator.model.topology import Setting
+
+__all__ = ["REAL", "Clock", "Elsewhere", "Entry", "Journal", "JournalFailed", "Superseded", "boot_id", "genesis",
+           "read_journal", "seal", "sync_folder", "utc_now"]  # fmt: skip
 
 
 class JournalFailed(PartialState):
@@ -31,15 +35,6 @@ class JournalFailed(PartialState):
 
 class Superseded(Refused):
     """Another executor has taken the run over; this one writes nothing and does nothing more."""
-
-
-class Entry(Frozen, kw_only=True):
-    """What a caller wants written; the journal adds number, time and chain."""
-
-    event: Event
-    step: str = ""
-    detail: str = ""
-    data: tuple[Setting, ...] = ()
 
 
 def utc_now() -> str:
@@ -93,7 +88,12 @@ def read_journal(path: Path, first_prev: str | None = None) -> tuple[Record, ...
     Raises:
         Tampered: a record was changed, removed, added or reordered; the message names its number.
     """
-    whole, _ = _split(path.read_bytes())
+    return parse_journal(path.read_bytes(), path, first_prev)
+
+
+def parse_journal(content: bytes, path: Path, first_prev: str | None = None) -> tuple[Record, ...]:
+    """As `read_journal`, of a journal's bytes; `path` names it in errors."""
+    whole, _ = _split(content)
     records: list[Record] = []
     prev = first_prev
     for number, line in enumerate(whole.splitlines()):
@@ -137,7 +137,15 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, *, run: str, first_prev: str, epoch: int, epoch_now: Callable[[], int], clock: Clock = REAL
+        self,
+        path: Path,
+        *,
+        run: str,
+        first_prev: str,
+        epoch: int,
+        epoch_now: Callable[[], int],
+        clock: Clock = REAL,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Open or create the journal at `path`, verify its chain, and cut off half a line that a crash left.
 
@@ -148,6 +156,7 @@ class Journal:
             epoch: the writer's epoch.
             epoch_now: reads the epoch that owns the run now; a higher one refuses every append.
             clock: stamps the records.
+            elsewhere: holds the records too before `sync` returns.
 
         Raises:
             Refused: another process writes it.
@@ -155,7 +164,7 @@ class Journal:
             JournalFailed: it cannot be created or opened.
         """
         self._path, self._run, self._epoch, self._epoch_now, self._clock = path, run, epoch, epoch_now, clock
-        self._first_prev = first_prev
+        self._first_prev, self._elsewhere, self._kept = first_prev, elsewhere, 0
         self._fd = self._open(path)
         self._records: list[Record] = []
         self._broken = ""
@@ -221,16 +230,32 @@ class Journal:
         return True
 
     def sync(self) -> None:
-        """Wait until everything written is on disk (fdatasync).
+        """Wait until everything written is on disk (fdatasync), and held elsewhere where there is such a place.
+
+        A place that is away does not hold the run up while its lease holds: `held` tells.
 
         Raises:
-            JournalFailed: the disk failed; what it holds is not known, so nothing more is ever appended here.
+            JournalFailed: the disk failed; what it holds is not known, so nothing more is ever appended here. Or
+                nothing may be begun now, because the other place is away.
+            Superseded: the other place says that the run was taken over.
         """
+        written = len(self._records)
         try:
-            os.fdatasync(self._fd)
+            self._flush()
         except OSError as error:
             self._broken = f"cannot be brought to disk: {error.strerror}"
             raise self._failed() from error
+        if self._elsewhere is not None:
+            self._elsewhere.keep(self._records[self._kept : written])
+            self._kept = max(self._kept, written)
+
+    def held(self, seq: int) -> bool:
+        """Whether every record up to a number is held elsewhere too; True where there is no such place."""
+        return self._elsewhere is None or self._elsewhere.held(seq)
+
+    def news(self) -> tuple[Entry, ...]:
+        """What is to be written about the other place that holds the journal."""
+        return self._elsewhere.news() if self._elsewhere is not None else ()
 
     def check_epoch(self) -> None:
         """Refuse where another executor has taken the run over.
@@ -238,6 +263,9 @@ class Journal:
         Raises:
             Superseded: it has.
         """
+        gone = self._elsewhere.superseded() if self._elsewhere is not None else ""
+        if gone:
+            raise Superseded(gone, hint=f"follow the other executor with `drctl runs show {self._run}` in its home")
         now = self._epoch_now()
         if now > self._epoch:
             raise Superseded(
@@ -266,11 +294,25 @@ class Journal:
             sync_folder(path.parent)
         return fd
 
+    # The four that touch the file; a simulated disk replaces them and `_open`, and nothing else.
+
+    def _content(self) -> bytes:
+        return self._path.read_bytes()
+
+    def _put(self, content: bytes) -> int:
+        return os.write(self._fd, content)
+
+    def _flush(self) -> None:
+        os.fdatasync(self._fd)
+
+    def _cut(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
     def _load(self) -> None:
-        whole, torn = _split(self._path.read_bytes())
+        whole, torn = _split(self._content())
         if torn:
-            os.ftruncate(self._fd, len(whole))
-        self._records.extend(read_journal(self._path, self._first_prev))
+            self._cut(len(whole))
+        self._records.extend(parse_journal(whole, self._path, self._first_prev))
         self._size = len(whole)
         if torn:
             data = (
@@ -303,7 +345,7 @@ class Journal:
         self.check_epoch()
         content = b"".join(msgspec.json.encode(r) + b"\n" for r in records)
         try:
-            written = os.write(self._fd, content)
+            written = self._put(content)
             if written != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -315,7 +357,7 @@ class Journal:
     def _take_back(self, error: OSError) -> None:
         """Half a batch must not stay: the next append has to continue the chain."""
         try:
-            os.ftruncate(self._fd, self._size)
+            self._cut(self._size)
         except OSError:
             self._broken = f"cannot be written: {error.strerror}"
 

@@ -4,54 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestrator.errors import Usage
-from orchestrator.evidence.journal import Clock, Entry, Journal
+from orchestrator.crashpoint import CrashPoint
+from orchestrator.evidence.journal import Clock, Entry, Journal, JournalFailed
 from orchestrator.evidence.secrets import redact
 from orchestrator.execution.history import History
 from orchestrator.execution.ports import Ports
-from orchestrator.model.plan import Plan
 from orchestrator.model.run import Event, Record
-from orchestrator.model.topology import Frozen, Setting
+from orchestrator.model.topology import Setting
 
-CRASH_AT = "DRCTL_CRASH_AT"
-
-
-class CrashPoint(Frozen, kw_only=True):
-    """Test hook: the process kills itself (SIGKILL) at one journal boundary; `DRCTL_CRASH_AT=event:step:before|after`.
-
-    `step` may be `*`. Honoured in a lab's estate only.
-    """
-
-    event: Event
-    step: str
-    after: bool
-
-    @classmethod
-    def from_environment(cls, plan: Plan) -> CrashPoint | None:
-        """The crash point that the environment asks for.
-
-        Raises:
-            Usage: it cannot be read, or the estate is not a lab.
-        """
-        text = os.environ.get(CRASH_AT, "")
-        if not text:
-            return None
-        if not plan.lab:
-            raise Usage(f"{CRASH_AT} is set and {plan.estate} is not a lab", hint=f"unset {CRASH_AT}")
-        event, _, rest = text.partition(":")
-        step, _, when = rest.rpartition(":")
-        if event not in {e.value for e in Event} or when not in {"before", "after"} or not step:
-            raise Usage(f"cannot read {CRASH_AT}={text}", hint="event:step or *:before|after")
-        return cls(event=Event(event), step=step, after=when == "after")
-
-    def strike(self, event: Event, step: str, *, after: bool) -> None:
-        """Kill this process where the boundary is the one asked for."""
-        if event is self.event and after is self.after and self.step in {"*", step}:
-            os.kill(os.getpid(), signal.SIGKILL)
+HELD_WITHIN_S = 30.0
+"""An effect that must not happen twice waits so long for the team's store."""
 
 
 class RunLog:
@@ -86,11 +50,18 @@ class RunLog:
             self._progress(record)
         return record
 
-    async def settle(self) -> None:
+    def inside(self, step: str) -> contextlib.AbstractContextManager[None]:
+        """Around a step's action, for the test hook."""
+        return self._crash.within(step) if self._crash else contextlib.nullcontext()
+
+    async def settle(self, *, must: bool = False) -> None:
         """Wait until everything written so far is on disk; steps that wait at once share one fdatasync.
 
+        Where a team's store holds the journal too, it does so by then; a store that is away does not hold the run up
+        as long as its lease holds, unless `must`: then it is waited for, for HELD_WITHIN_S.
+
         Raises:
-            JournalFailed: the disk failed.
+            JournalFailed: the disk failed, or nothing may be begun without the store.
             Superseded: the run was taken over meanwhile.
         """
         mine = self._journal.last_seq
@@ -103,7 +74,22 @@ class RunLog:
                     else:
                         await asyncio.get_running_loop().run_in_executor(self._disk, self._journal.sync)
                     self._on_disk = upto
+        if must:
+            await self._held(mine)
         self._journal.check_epoch()
+        for entry in self._journal.news():
+            self.write(entry.event, entry.step, entry.detail, entry.data)
+
+    async def _held(self, seq: int) -> None:
+        until_s = self._clock.monotonic() + HELD_WITHIN_S
+        while not self._journal.held(seq):
+            self._journal.check_epoch()
+            if self._clock.monotonic() > until_s:
+                raise JournalFailed(
+                    "the state store is away: an effect that must not happen twice was not begun",
+                    hint="`drctl runs resume` when it is back; `drctl takeover` from a centre that reaches it",
+                )
+            await asyncio.sleep(0.05)
 
     def close(self) -> None:
         """Let the thread that syncs go; the journal stays open."""

@@ -10,24 +10,36 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
+from orchestrator.crashpoint import CrashPoint
 from orchestrator.diskfile import locked, read, take_lock, write, write_bytes
 from orchestrator.errors import BadFile, DrctlError, Refused, Usage
-from orchestrator.evidence.journal import REAL, Clock, Entry, Journal, boot_id, genesis, read_journal, sync_folder
+from orchestrator.evidence.journal import (
+    REAL,
+    Clock,
+    Elsewhere,
+    Entry,
+    Journal,
+    boot_id,
+    genesis,
+    read_journal,
+    sync_folder,
+)
 from orchestrator.execution.conversation import Control, Conversation, as_file_name
 from orchestrator.execution.history import History
+from orchestrator.execution.naming import free_name
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan
 from orchestrator.model.run import Event, Record, RunState, RunSummary
 from orchestrator.model.topology import Frozen, Setting, Topology
 
 TOUCHING = frozenset({Mode.ISOLATED, Mode.LIVE})
+SHARED = "team.json"  # marks a run that a team's store holds
 RESUMABLE = frozenset({RunState.RUNNING, RunState.DEGRADED, RunState.PARTIAL})
 
 
@@ -42,6 +54,21 @@ class Owner(Frozen, kw_only=True):
     """UTC, RFC 3339."""
 
 
+class Team(Protocol):
+    """Controllers of other homes that may go on with a run where this home is lost."""
+
+    @property
+    def url(self) -> str: ...
+    def own(self, run: Run, at_least: int) -> tuple[int, Elsewhere]:
+        """Own a run among all controllers, or raise `Refused`, `Unreadable`: its epoch, and who holds its journal."""
+        ...
+
+    def note(self, run: Run) -> None:
+        """Keep how it is carried out (`manner.json`); never raises."""
+
+    def release(self, run: Run) -> None: ...
+
+
 class Run(Conversation):
     """A handle on one run folder; `acquire` it before anything is carried out."""
 
@@ -51,6 +78,7 @@ class Run(Conversation):
         """Epoch of this process's ownership; 0 while it has none."""
         self._lock = -1
         self._journal: Journal | None = None
+        self._team: Team | None = None
 
     @property
     def journal(self) -> Journal:
@@ -58,6 +86,11 @@ class Run(Conversation):
         if self._journal is None:
             raise Refused(f"run {self.id} is not owned by this process")
         return self._journal
+
+    @property
+    def state_url(self) -> str:
+        """Where the team's store takes writes; empty for a run of this home alone."""
+        return self._team.url if self._team is not None else ""
 
     @property
     def approvals(self) -> tuple[Approval, ...]:
@@ -103,41 +136,51 @@ class Run(Conversation):
             os.close(fd)
         return False
 
-    def acquire(self, *, takeover: bool = False, clock: Clock = REAL) -> None:
+    def acquire(self, *, takeover: bool = False, clock: Clock = REAL, team: Team | None = None) -> None:
         """Own the run: lock it, raise its epoch, open its journal.
 
         Args:
             takeover: also from an executor that is alive but hangs (frozen, unreachable); its late writes and
                 actions are refused by the higher epoch.
             clock: stamps the journal.
+            team: shares the run with the controllers of other homes.
 
         Raises:
-            Refused: another live executor owns it.
+            Refused: another live executor owns it, here or in the team.
+            Unreadable: the team's store does not answer.
             Tampered: the journal's chain does not hold.
         """
         if takeover and self.owner_alive():
             self._displace()
         self._lock = take_lock(self.path / "owner.lock", f"run {self.id}")
         try:
-            self.epoch = next_epoch(self.home, at_least=self._epoch_floor())
+            elsewhere = self._own(team)
             owner = Owner(
                 pid=os.getpid(), host=os.uname().nodename, boot=boot_id(), epoch=self.epoch, since=clock.utc()
             )
             write(self.path / "owner.json", owner)
             if takeover:
                 self._displace_journal()
-            self._journal = self._open_journal(clock)
+            self._journal = self._open_journal(clock, elsewhere)
         except BaseException:
             self.release()
             raise
         if self.control() is Control.PAUSE:
             self.clear_control()
 
+    def note(self) -> None:
+        """Tell the team how the run is carried out."""
+        if self._team is not None:
+            self._team.note(self)
+
     def release(self) -> None:
         """Give the run up; safe to call twice."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+        if self._team is not None:
+            self._team.release(self)
+            self._team = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -170,12 +213,22 @@ class Run(Conversation):
             missing=history.missing,
         )
 
+    def _own(self, team: Team | None) -> Elsewhere | None:
+        floor = self._epoch_floor()
+        if team is None:
+            self.epoch = next_epoch(self.home, at_least=floor)
+            return None
+        self._team = team
+        self.epoch, elsewhere = team.own(self, floor)
+        next_epoch(self.home, at_least=self.epoch - 1)  # what this home gives out alone later is higher too
+        return elsewhere
+
     def _epoch_floor(self) -> int:
         owner = self.owner()
         seen = [r.epoch for r in self.before.readings if r.epoch is not None]
         return max([owner.epoch if owner else 0, *seen, *(r.epoch for r in self.records())], default=0)
 
-    def _open_journal(self, clock: Clock) -> Journal:
+    def _open_journal(self, clock: Clock, elsewhere: Elsewhere | None) -> Journal:
         def epoch_now() -> int:
             owner = self.owner()
             return owner.epoch if owner else 0
@@ -187,6 +240,7 @@ class Run(Conversation):
             epoch=self.epoch,
             epoch_now=epoch_now,
             clock=clock,
+            elsewhere=elsewhere,
         )
 
     def _displace(self) -> None:
@@ -210,23 +264,34 @@ def create_run(
     before: Snapshot,
     *,
     clock: Clock = REAL,
+    team: Team | None = None,
 ) -> Run:
     """Make the folder of a new run, owned by this process, its journal opened.
 
     Raises:
+        Unreadable: the team's store does not answer; the folder is gone again.
         Refused: an unfinished run changes one of these systems; resume or abort that first.
     """
+    crash = CrashPoint.from_environment(plan)
     runs = home / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     with locked(home / "runs.lock", "the list of runs"):
-        _refuse_conflict(home, plan)
+        _refuse_conflict(home, plan, alone=team is None)
         _sweep(runs)
         files = {"plan": plan, "topology": topology, "approvals": tuple(approvals), "before": before}
-        path = _make_folder(runs, _free_name(runs, plan), files)
+        path = _make_folder(runs, free_name(runs, plan), files)
     run = Run(home, path, plan, topology, before)
-    run.acquire(clock=clock)
+    try:
+        run.acquire(clock=clock, team=team)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)  # nothing was begun, and nothing must stand in the next run's way
+        raise
     data = (Setting(name="plan_sha256", value=plan.sha256), Setting(name="version", value=plan.version))
+    if crash:
+        crash.strike(Event.RUN_OPENED, "", after=False)
     run.journal.append([Entry(event=Event.RUN_OPENED, detail=plan.scenario, data=data)])
+    if crash:
+        crash.strike(Event.RUN_OPENED, "", after=True)
     return run
 
 
@@ -243,10 +308,12 @@ def _make_folder(runs: Path, name: str, files: Mapping[str, object]) -> Path:
     return runs / name
 
 
-def _refuse_conflict(home: Path, plan: Plan) -> None:
+def _refuse_conflict(home: Path, plan: Plan, *, alone: bool) -> None:
     if plan.mode not in TOUCHING:
         return
     for other in _runs(home):
+        if not alone and (other.path / SHARED).exists():
+            continue  # it may have gone on, and ended, elsewhere: the team's store knows
         unfinished = other.plan.mode in TOUCHING and other.history().state is RunState.RUNNING
         shared = sorted(set(other.plan.systems) & set(plan.systems))
         if unfinished and shared:
@@ -325,17 +392,6 @@ def _open(home: Path, name: str) -> Run:
         read(path / "topology.json", Topology),
         read(path / "before.json", Snapshot),
     )
-
-
-def _free_name(runs: Path, plan: Plan) -> str:
-    """`20261123-003015-centre-lost-a-x7k2`: sorts by time, says what it is, and is not taken."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    words = re.sub(r"[^a-z0-9]+", "-", "-".join((plan.scenario, *plan.lost)).lower()).strip("-")[:60]
-    while True:
-        suffix = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
-        name = f"{stamp}-{words}-{suffix}"
-        if not (runs / name).exists():
-            return name
 
 
 def _sweep(runs: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import TypeVar
@@ -37,6 +38,8 @@ POLL_S = (0.01, 0.25)
 """Wait between two looks: the first, doubling up to the last."""
 ACTOR_GRACE_S = 5.0
 """An actor that does not keep its own bound is stopped so much later."""
+OWN_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What a full or failing disk of this machine says. That is no step's failure: the run stops and can be resumed."""
 REFUSALS = frozenset({"no", "n", "abort", "refuse", "refused", "stop", "否", "不", "拒绝", "中止"})
 """Answers that do not let a run go on, where a question has no param `expect`."""
 
@@ -185,7 +188,7 @@ class Stepper:
         self._log.write(Event.EFFECT_STARTED, step.id, step.verb.value, would)
         if step.verb is Verb.INJECT:
             self._log.write(Event.FAULT_INJECTED, step.id, self._fault(step))
-        await self._log.settle()
+        await self._log.settle(must=not _repeatable(step))
         with spent.on("action_s"):
             detail = await self._do(step)
         if step.verb is Verb.HEAL:
@@ -245,18 +248,26 @@ class Stepper:
     async def _guarded(self, action: Callable[[], Awaitable[T]], step: Step, within_s: float) -> T:
         """The boundary to every foreign error: an action ends well, or the step has failed."""
         try:
-            async with asyncio.timeout(within_s):
-                return await action()
+            with self._log.inside(step.id):
+                async with asyncio.timeout(within_s):
+                    return await action()
         except (JournalFailed, Superseded):
             raise
-        except DrctlError as error:
-            raise failed(error.message) from error
-        except TimeoutError as error:
-            raise failed(f"no end within {within_s:g} s", f"{within_s:g} 秒内未完成") from error
         except Exception as error:
-            path = self._site.artifacts(step.id) / "traceback.txt"
-            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            raise failed(f"a bug in an action: {type(error).__name__}: {error} (see {path})") from error
+            if _being_stopped():
+                raise asyncio.CancelledError from error
+            if isinstance(error, OSError) and error.errno in OWN_DISK:
+                raise
+            raise self._failure(error, step, within_s) from error
+
+    def _failure(self, error: Exception, step: Step, within_s: float) -> StepFailed:
+        if isinstance(error, DrctlError):
+            return failed(error.message)
+        if isinstance(error, TimeoutError):
+            return failed(f"no end within {within_s:g} s", f"{within_s:g} 秒内未完成")
+        path = self._site.artifacts(step.id) / "traceback.txt"
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        return failed(f"a bug in an action: {type(error).__name__}: {error} (see {path})")
 
     async def _prove(self, step: Step) -> None:
         """Poll until every verify condition passes, at most `timeout_s`."""
@@ -343,6 +354,12 @@ class Stepper:
         await self._log.settle()
         self._site.forget_answer(step)
         return answer
+
+
+def _being_stopped() -> bool:
+    """Whether the operator has stopped the run at once: what an action says while it is broken off is no failure."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _repeatable(step: Step) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import Refused
-from orchestrator.lab import binaries, endpoints, layout, postgres, services, state
+from orchestrator.lab import binaries, endpoints, layout, postgres, services, state, statestore
 from orchestrator.lab.layout import LabSystem, Place
 from orchestrator.lab.state import LabState, Phase
 
@@ -23,7 +23,7 @@ _READY_S = 30.0
 _POLL_S = 0.02
 
 
-def bring_up(lab_dir: Path, progress: Callable[[str], None]) -> LabState:
+def bring_up(lab_dir: Path, progress: Callable[[str], None], *, state_store: bool = False) -> LabState:
     """Make and start everything; returns when users are served in every system.
 
     Raises:
@@ -31,24 +31,40 @@ def bring_up(lab_dir: Path, progress: Callable[[str], None]) -> LabState:
     """
     began = time.monotonic()
     with state.claimed_ports() as ports:
-        lab = _prepare(lab_dir, ports)
+        lab = _prepare(lab_dir, ports, state_store)
         progress(f"lab {lab.id}: databases from {lab.bindir}, data in {lab.root}")
         services.start_relay(lab)
         _make_services(lab)
         services.start_apps(lab)
-        progress("relays and nine apps started; making nine databases")
-        Systems(lab, progress).bring_up()
+        progress(f"relays and nine apps started; making {len(lab.databases)} databases")
+        Systems(lab, progress).bring_up((*layout.SYSTEMS, *((layout.STATE,) if state_store else ())))
         for place in layout.entries():
             services.start_entry(lab, place)
         _wait_serving(lab)
     lab = msgspec.structs.replace(lab, phase=Phase.UP, took_s=round(time.monotonic() - began, 3))
     endpoints.write(lab_dir, lab)
+    if state_store:
+        statestore.write(lab_dir, lab)
     state.write(lab_dir, lab)
     progress(f"three centres are up and their entries serve, in {lab.took_s:.1f} s")
     return lab
 
 
-def _prepare(lab_dir: Path, ports: dict[str, int]) -> LabState:
+def add_state_store(lab_dir: Path, lab: LabState, progress: Callable[[str], None]) -> LabState:
+    """Give a lab that is up a state store.
+
+    Raises:
+        Refused: it does not come up; what there is of it goes with `lab down`.
+    """
+    lab = msgspec.structs.replace(lab, state_store=True)
+    postgres.make_folders(lab)
+    Systems(lab, progress).bring_up((layout.STATE,))
+    statestore.write(lab_dir, lab)
+    state.write(lab_dir, lab)
+    return lab
+
+
+def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool) -> LabState:
     """Record the lab before anything of it exists, so that a killed `up` is found again."""
     root = state.data_root(lab_dir)
     account = binaries.account()
@@ -57,6 +73,7 @@ def _prepare(lab_dir: Path, ports: dict[str, int]) -> LabState:
         id=state.identity(lab_dir), root=str(root), boot=state.boot_id(), phase=Phase.STARTING, ports=ports,
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         uid=account.uid if account else os.getuid(), gid=account.gid if account else os.getgid(),
+        state_store=state_store,
     )  # fmt: skip
     state.write(lab_dir, lab)
     root.mkdir(mode=0o755)
@@ -89,11 +106,11 @@ class Systems:
         self.progress = progress
         self.given_up = threading.Event()
 
-    def bring_up(self) -> None:
-        """Make, copy and start the nine databases, and wait until they replicate as declared."""
-        with ThreadPoolExecutor(max_workers=len(layout.SYSTEMS)) as pool:
+    def bring_up(self, systems: tuple[LabSystem, ...]) -> None:
+        """Make, copy and start the systems' databases, and wait until they replicate as declared."""
+        with ThreadPoolExecutor(max_workers=len(systems)) as pool:
             try:
-                for done in [pool.submit(self._system, system) for system in layout.SYSTEMS]:
+                for done in [pool.submit(self._system, system) for system in systems]:
                     done.result()
             except BaseException:
                 self.given_up.set()

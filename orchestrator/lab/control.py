@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import BadFile, PartialState, Refused, Usage
 from orchestrator.lab import postgres, services, state
-from orchestrator.lab.bringup import bring_up
+from orchestrator.lab.bringup import add_state_store, bring_up
 from orchestrator.lab.processes import Process, kill
 from orchestrator.lab.state import LabState, Phase
 from orchestrator.lab.status import LabStatus, look
@@ -20,8 +20,10 @@ from orchestrator.lab.status import LabStatus, look
 Progress = Callable[[str], None]
 
 
-def up(lab_dir: Path, progress: Progress = lambda _: None) -> LabState:
+def up(lab_dir: Path, progress: Progress = lambda _: None, *, state_store: bool = False) -> LabState:
     """Bring the lab up; one that is up already is left as it is.
+
+    With `state_store` the team's state store is part of it; a lab that is up is given one.
 
     What a killed `up`, a reboot or a killed lab left behind in this folder is cleaned away before.
 
@@ -37,11 +39,11 @@ def up(lab_dir: Path, progress: Progress = lambda _: None) -> LabState:
         found = _read(lab_dir)
         if found is not None and not stale(lab_dir, found):
             progress(f"already up in {lab_dir} (lab {found.id})")
-            return found
+            return add_state_store(lab_dir, found, progress) if state_store and not found.state_store else found
         if _clear(lab_dir):
             progress("cleaned away what an earlier lab left here")
         try:
-            return bring_up(lab_dir, progress)
+            return bring_up(lab_dir, progress, state_store=state_store)
         except BaseException:
             _clear(lab_dir)
             raise
@@ -55,8 +57,9 @@ def _read(lab_dir: Path) -> LabState | None:
 
 
 def _refuse_foreign(lab_dir: Path) -> None:
-    ours = {state.STATE, state.ENDPOINTS, state.LOCK, state.DATA}
-    others = [p.name for p in lab_dir.iterdir() if p.name not in ours and not p.name.startswith((".lab.", ".endp"))]
+    ours = {state.STATE, state.ENDPOINTS, state.STATE_STORE, state.LOCK, state.DATA}
+    parts = (".lab.", ".endp", ".state.")
+    others = [p.name for p in lab_dir.iterdir() if p.name not in ours and not p.name.startswith(parts)]
     if others and not (lab_dir / state.STATE).exists():
         raise Usage(f"{lab_dir} holds {others[0]!r} and is no lab's folder", hint="choose an empty or new folder")
 
@@ -95,8 +98,9 @@ def _clear(lab_dir: Path) -> bool:
     for root in found:
         postgres.remove_shared_memory(postgres.data_folders(root))
         _remove(root)
-    records = [p for p in (lab_dir / state.STATE, lab_dir / state.ENDPOINTS) if p.exists()]
-    for path in (*records, *lab_dir.glob(".lab.json.*"), *lab_dir.glob(".endpoints.json.*")):
+    records = [p for n in (state.STATE, state.ENDPOINTS, state.STATE_STORE) if (p := lab_dir / n).exists()]
+    parts = [p for name in ("lab", "endpoints", "state") for p in lab_dir.glob(f".{name}.json.*")]
+    for path in (*records, *parts):
         path.unlink()
     return bool(killed or found or records)
 

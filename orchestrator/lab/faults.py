@@ -76,7 +76,8 @@ def _parse_one(text: str) -> Fault:
     if kind is FaultKind.SLOW_LINK:
         return Fault(kind=kind, ways=_ways(rest[0]), delay_ms=_delay(rest[1]))
     if kind is FaultKind.STOP_SERVICE:
-        return Fault(kind=kind, instance=_known(rest[0], tuple(p.id for p in layout.places()), "instance"))
+        known = tuple(p.id for p in (*layout.places(), *layout.state_store()))
+        return Fault(kind=kind, instance=_known(rest[0], known, "instance"))
     return Fault(kind=kind, centre=_known(rest[0], layout.CENTRES, "centre"))
 
 
@@ -165,7 +166,7 @@ def _stop(lab_dir: Path, lab: LabState, fault: Fault) -> None:
 def _lag(lab_dir: Path, lab: LabState, fault: Fault) -> None:
     import psycopg
 
-    for place in layout.databases():
+    for place in lab.databases:
         if place.centre == fault.centre:
             try:
                 _pause_replay(lab, place)
@@ -218,7 +219,7 @@ def heal(lab_dir: Path) -> tuple[str, ...]:
 
 def _restart(lab_dir: Path, lab: LabState) -> list[str]:
     found = services.scan(lab_dir)
-    dead = [p for p in layout.places() if not services.of_place(found, lab, p)]
+    dead = [p for p in lab.places if not services.of_place(found, lab, p)]
     notes = []
     start: list[Place] = []
     for place in dead:
@@ -237,7 +238,7 @@ def left_alone(lab: LabState, place: Place, dead: Iterable[Place]) -> str:
         return "fenced; unfence or rejoin it"
     if not postgres.was_primary(lab, place):
         return ""
-    others = [p for p in layout.databases() if p.system == place.system and p != place]
+    others = [p for p in lab.databases if p.system == place.system and p != place]
     gone = set(dead)
     if any(_lives_as_primary(lab, p) for p in others if p not in gone):
         return "another primary of its service lives; rejoin it"
@@ -263,7 +264,7 @@ def _resume(lab: LabState) -> list[str]:
     import psycopg
 
     notes = []
-    for place in layout.databases():
+    for place in lab.databases:
         with contextlib.suppress(psycopg.Error), postgres.session(lab, place) as session:
             paused = session.execute(
                 "SELECT pg_wal_replay_resume() WHERE CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END"

@@ -52,6 +52,10 @@ SYSTEMS = (
 )
 
 
+STATE = LabSystem(id="state", primary="a", sync="b", cascade="c", serving=())
+"""The team's state store (`drctl lab up --state-store`): three databases more, and no system of the estate."""
+
+
 class Place(Frozen):
     """One instance of the lab: a service of a system in a centre."""
 
@@ -74,6 +78,11 @@ def databases() -> Iterator[Place]:
     return (Place(system=s.id, service="db", centre=c) for s in SYSTEMS for c in CENTRES)
 
 
+def state_store() -> tuple[Place, ...]:
+    """The three databases of the state store, whether it is up or not."""
+    return tuple(Place(system=STATE.id, service="db", centre=c) for c in CENTRES)
+
+
 def apps() -> Iterator[Place]:
     """The nine apps."""
     return (Place(system=s.id, service="app", centre=c) for s in SYSTEMS for c in CENTRES)
@@ -91,12 +100,12 @@ def places() -> tuple[Place, ...]:
 
 def place(instance: str) -> Place | None:
     """The place of an instance's id, or None."""
-    return next((p for p in places() if p.id == instance), None)
+    return next((p for p in (*places(), *state_store()) if p.id == instance), None)
 
 
 def system(name: str) -> LabSystem:
     """A system by id; raises KeyError where there is none."""
-    return {s.id: s for s in SYSTEMS}[name]
+    return {s.id: s for s in (*SYSTEMS, STATE)}[name]
 
 
 def route(viewer: str, target: str) -> str:
@@ -105,6 +114,10 @@ def route(viewer: str, target: str) -> str:
 
 
 def port_names() -> tuple[str, ...]:
-    """Everything that listens on a TCP port: the instances, then a relay port per database and other centre."""
-    routes = (route(viewer, p.id) for p in databases() for viewer in CENTRES if viewer != p.centre)
-    return (*(p.id for p in places()), *routes)
+    """Everything that listens on a TCP port: the instances, then a relay port per database and other centre.
+
+    The state store's ports are kept free also where it is not up, so that it can be added to a lab.
+    """
+    stored = (*databases(), *state_store())
+    routes = (route(viewer, p.id) for p in stored for viewer in CENTRES if viewer != p.centre)
+    return (*(p.id for p in places()), *(p.id for p in state_store()), *routes)

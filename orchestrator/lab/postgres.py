@@ -79,8 +79,8 @@ def conf(state: LabState, place: Place) -> Path:
 
 
 def make_folders(state: LabState) -> None:
-    """The nine nodes' folders, owned by the databases' user, which others may enter."""
-    for place in layout.databases():
+    """The nodes' folders, owned by the databases' user, which others may enter."""
+    for place in state.databases:
         folder = state.folder(place)
         folder.mkdir(parents=True, mode=0o755, exist_ok=True)
         (folder / "log").mkdir(mode=0o755)

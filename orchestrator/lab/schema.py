@@ -102,6 +102,7 @@ LOOKUPS = {
 
 def seed(system: str) -> str:
     """Everything that a system's database holds when the lab comes up, for `postgres --single -j`."""
-    statements = [s.strip() for s in (CANARY + BUSINESS[system]).split(";\n")]
+    tables = CANARY + BUSINESS[system] if system in BUSINESS else ""
+    statements = [s.strip() for s in tables.split(";\n")]
     wanted = [s for s in statements if s]
     return "".join(f"{s};\n\n" for s in (*wanted, "VACUUM (FREEZE, ANALYZE)"))

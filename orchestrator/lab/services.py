@@ -57,7 +57,7 @@ def start_relay(lab: LabState) -> int:
     routes = tuple(
         Route(viewer=viewer, instance=p.id, centre=p.centre, listen=lab.ports[layout.route(viewer, p.id)],
               host=layout.HOST, port=lab.ports[p.id])
-        for p in layout.databases() for viewer in layout.CENTRES if viewer != p.centre
+        for p in (*layout.databases(), *layout.state_store()) for viewer in layout.CENTRES if viewer != p.centre
     )  # fmt: skip
     config = RelayConfig(host=layout.HOST, socket=str(lab.socket), links=layout.LINKS, routes=routes)
     path = folder / "relay.json"

@@ -27,6 +27,7 @@ from orchestrator.model.topology import Frozen
 
 STATE = "lab.json"
 ENDPOINTS = "endpoints.json"
+STATE_STORE = "state.json"
 LOCK = "lock"
 DATA = "data"
 DATA_OVERRIDE = "DRCTL_LAB_DATA"
@@ -64,6 +65,18 @@ class LabState(Frozen):
     ports: Mapping[str, int] = msgspec.field(default_factory=dict)
     """By the names of `layout.port_names`."""
     took_s: float = 0.0
+    state_store: bool = False
+    """The team's state store is part of the lab."""
+
+    @property
+    def databases(self) -> tuple[layout.Place, ...]:
+        """Every database, those of the state store included where it is there."""
+        return (*layout.databases(), *(layout.state_store() if self.state_store else ()))
+
+    @property
+    def places(self) -> tuple[layout.Place, ...]:
+        """Every instance, those of the state store included where it is there."""
+        return (*layout.places(), *(layout.state_store() if self.state_store else ()))
 
     @property
     def socket(self) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import Unreadable
-from orchestrator.lab import layout, postgres, services
+from orchestrator.lab import layout, postgres, services, statestore
 from orchestrator.lab.faults import FaultKind
 from orchestrator.lab.layout import Place
 from orchestrator.lab.processes import Process
@@ -71,6 +71,8 @@ class LabStatus(Frozen):
     faults: tuple[str, ...] = ()
     """Faults in force, in the words that inject them."""
     processes: tuple[Process, ...] = ()
+    state_url: str = ""
+    """For `--state`; empty where the lab has no state store."""
 
 
 def look(lab_dir: Path, lab: LabState) -> LabStatus:
@@ -78,12 +80,12 @@ def look(lab_dir: Path, lab: LabState) -> LabStatus:
     found = services.scan(lab_dir)
     with ThreadPoolExecutor(max_workers=8) as pool:
         network = pool.submit(_network, lab)
-        instances = tuple(pool.map(lambda p: _instance(lab, p, services.of_place(found, lab, p)), layout.places()))
+        instances = tuple(pool.map(lambda p: _instance(lab, p, services.of_place(found, lab, p)), lab.places))
     relays = network.result()
     return LabStatus(
         id=lab.id, lab_dir=str(lab_dir), root=lab.root, phase=lab.phase, started_at=lab.started_at,
         instances=instances, ways=relays.ways, isolated=relays.isolated, processes=found,
-        faults=in_force(instances, relays.ways),
+        faults=in_force(instances, relays.ways), state_url=statestore.url(lab) if lab.state_store else "",
     )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 Words as in the lab (`drctl lab fault`): `kill-centre a`, `freeze-centre a`, `thaw-centre a`, `cut-link a-b`,
 `cut-link a>b`, `stop-service legal-person/db@a`; several are joined by `;`. The model adds `darken a` (dark to us,
-not to its users) and `blackout a` (its power is gone: its instances are down, and its hosts do not answer either).
+not to its users), `blackout a` (its power is gone: its instances are down, and its hosts do not answer either) and
+`restart-centre a` (it comes back by itself, as what it was), `lighten a` (its hosts answer again, what was off stays
+off).
 """
 
 from __future__ import annotations
@@ -73,6 +75,20 @@ def _stop(world: World, instance: str) -> World:
     return _each(world, lambda n: replace(n, power=Power.DOWN) if n.id == instance else n)
 
 
+def _restart(world: World, centre: str) -> World:
+    """Power and network of a centre are back: what was there starts again as what it was, unless it is fenced."""
+
+    def start(node: Node) -> Node:
+        return replace(node, power=Power.UP) if node.centre == centre and not node.fenced else node
+
+    return replace(_each(world, start), cut=frozenset(pair for pair in world.cut if centre not in pair))
+
+
+def _lighten(world: World, centre: str) -> World:
+    """The hosts of a centre answer again; what was off there stays off."""
+    return replace(world, cut=frozenset(pair for pair in world.cut if centre not in pair))
+
+
 def _leave(world: World, _: str) -> World:
     """Slow links and lag: time is not in this model."""
     return world
@@ -83,6 +99,8 @@ FAULTS: Mapping[str, Strike] = {
     "blackout": _blackout,
     "freeze-centre": _freeze,
     "thaw-centre": _thaw,
+    "restart-centre": _restart,
+    "lighten": _lighten,
     "darken": _darken,
     "cut-link": _cut,
     "stop-service": _stop,

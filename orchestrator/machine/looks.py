@@ -39,7 +39,7 @@ def read(ground: Ground, world: World, node: Node) -> Reading:
 
 def _data(ground: Ground, world: World, node: Node) -> Reading:
     primary, following = node.role is Role.PRIMARY, streams(ground, world, node)
-    position = LEVEL if primary or following or node.holds else BEHIND
+    position = _position(ground, world, node)
     return Reading(
         instance=node.id,
         reach=Reach.ANSWERED,
@@ -56,6 +56,17 @@ def _data(ground: Ground, world: World, node: Node) -> Reading:
         downstreams=tuple(_copies(ground, world, node)),
         sync_required=node.sync if primary else None,
     )
+
+
+def _position(ground: Ground, world: World, node: Node) -> int:
+    """A copy that streams is level with its source, and that may be behind itself."""
+    seen: set[str] = set()
+    while node.id not in seen and not node.holds and node.role is not Role.PRIMARY and streams(ground, world, node):
+        seen.add(node.id)
+        source = at(ground, world, node.service, node.upstream)
+        assert source is not None
+        node = source
+    return LEVEL if node.role is Role.PRIMARY or node.holds else BEHIND
 
 
 def _copies(ground: Ground, world: World, node: Node) -> list[Downstream]:

@@ -53,7 +53,7 @@ def act_of(ground: Ground, step: Step | Undo, epoch: int = 0) -> Act:
 def refusal(ground: Ground, world: World, act: Act) -> str:
     """Why an action has no effect now; empty where it has one."""
     action, node = ACTIONS[act.verb], world.nodes[ground.index[act.instance]]
-    if not connected(world, HERE, node.centre):
+    if not connected(world, HERE, node.centre) and not _at_source(act, node):
         return f"{node.id} is dark"
     if node.epoch > act.epoch:
         return f"{node.id} has seen epoch {node.epoch}"
@@ -68,10 +68,18 @@ def apply(ground: Ground, world: World, act: Act) -> World:
         return world
     node = world.nodes[ground.index[act.instance]]
     changed = ACTIONS[act.verb].effect(ground, world, node, act)
-    touched = set(changed) if _at_source(act, node) else {act.instance, *changed}
-    nodes = tuple(_marked(changed.get(n.id, n), act.epoch) if n.id in touched else n for n in world.nodes)
+    touched = _touched(act, node, changed)
+    after = (changed.get(n.id, n) for n in world.nodes)
+    nodes = tuple(_marked(n, act.epoch) if n.id in touched else n for n in after)
     lost = world.lost | {node.service} if act.verb is Verb.PROMOTE and _gives_up(node) else world.lost
     return settle(ground, replace(world, nodes=nodes, lost=lost))
+
+
+def _touched(act: Act, node: Node, changed: Mapping[str, Node]) -> set[str]:
+    """Who learns the epoch: whom the action reaches. The others only mean something else after a promotion."""
+    if act.verb is Verb.PROMOTE:
+        return {act.instance}
+    return set(changed) if _at_source(act, node) else {act.instance, *changed}
 
 
 def _gives_up(node: Node) -> bool:

@@ -68,10 +68,11 @@ class World(Frozen, kw_only=True):
 class Ground:
     """What does not change: which nodes there are and how they belong together."""
 
-    def __init__(self, topology: Topology, systems: Iterable[str]) -> None:
+    def __init__(self, topology: Topology, systems: Iterable[str], services: Iterable[Service] | None = None) -> None:
         self.topology = topology
         self.systems = tuple(systems)
-        self.services: tuple[Service, ...] = tuple(v for s in self.systems for v in topology.system_by_id[s].services)
+        every = (v for s in self.systems for v in topology.system_by_id[s].services)
+        self.services: tuple[Service, ...] = tuple(every if services is None else services)
 
     @cached_property
     def index(self) -> Mapping[str, int]:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from orchestrator.model.plan import Mode, Verb
 from orchestrator.model.topology import Frozen
+from orchestrator.model.view import View
 
 INTERPRETER = "1"
 """Version of what a plan's steps mean; a run is resumed only by a program that means the same."""
@@ -30,6 +31,10 @@ class Request(Frozen, kw_only=True):
     accept_loss: bool = False
     attested: tuple[str, ...] = ()
     """Lost centres that people attest to be off (no power, or cut off from every user) until drctl has fenced them."""
+    views: tuple[View, ...] = ()
+    """What observers in several places see of the centres; empty where there are none."""
+    observers: tuple[str, ...] = ()
+    """Everyone who has a vote on whether a centre is lost."""
     created_at: str
     """UTC, RFC 3339."""
     topology_sha256: str

@@ -32,6 +32,13 @@ class Event(StrEnum):
     """The operator stopped the executor between two steps; the run can be resumed."""
     JOURNAL_CUT = "journal_cut"
     """A crash had left half a line at the end; it was cut off. The data say how many bytes, and their SHA-256."""
+    RUN_TAKEN_OVER = "run_taken_over"
+    """Another controller goes on with the run. The data say from whom, from which centre, and who consented."""
+    STORE_AWAY = "store_away"
+    """The team's state store does not confirm; the run goes on by the local journal while its lease holds."""
+    STORE_BACK = "store_back"
+    STORE_ALONE = "store_alone"
+    """The state store confirms without a synchronous copy: what is shipped is held in one centre only."""
 
 
 class Record(Frozen, kw_only=True):

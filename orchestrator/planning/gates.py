@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from orchestrator.checks.centre import most_reach
 from orchestrator.model.observation import Reach, Reading, Snapshot
 from orchestrator.model.plan import Mode, ScenarioKind
 from orchestrator.model.request import Request
@@ -60,6 +61,10 @@ def _lost_is_gone(case: Case) -> Iterator[str]:
     for data, instance in _lost_copies(case):
         reading = case.snapshot.of(instance.id)
         if reading.reach is not Reach.ANSWERED:
+            reached = most_reach(instance.id, instance.centre, case.request.views, case.request.observers)
+            if reached:
+                why = f"{instance.id} does not answer here and answers {', '.join(reached)}"
+                yield f"{why}: it is our own way to {instance.centre} that fails"
             continue
         if reading.role is Role.PRIMARY and reading.writable is not False:
             yield f"{instance.id} answers as a writable primary: {instance.centre} is not lost"

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 
+from orchestrator.crashpoint import outward
 from orchestrator.model.observation import Reach, Reading
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Instance, Kind, Service
@@ -76,6 +77,7 @@ async def command(instance: Instance, words: str) -> str:
         NoAnswer: it cannot be reached.
     """
     path, address = instance.param("admin_socket"), instance.param("admin_address")
+    outward()
     try:
         if path:
             reader, writer = await asyncio.open_unix_connection(path)

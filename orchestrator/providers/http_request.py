@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator.crashpoint import outward
 from orchestrator.model.observation import Reach
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Talk:
         import h11
 
         assert self._writer is not None
+        outward()
         headers = [("Host", self._address), ("Content-Length", str(len(body))), ("Content-Type", "application/json")]
         try:
             self._write(h11.Request(method=method, target=path, headers=headers))

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.crashpoint import outward
 from orchestrator.model.topology import EDGE, Setting
 from orchestrator.providers import playbook_child
 from orchestrator.providers.base import ActionFailed, Order, Outcome, PlaybookRunner
@@ -207,6 +208,7 @@ class _Ended(msgspec.Struct, frozen=True):
 
 async def _run(private: Path, environment: Mapping[str, str], within_s: float) -> _Ended:
     """Run the child; at the end of its time, and on cancellation, it and all that it started are killed."""
+    outward()
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(playbook_child.__file__)),
@@ -219,8 +221,10 @@ async def _run(private: Path, environment: Mapping[str, str], within_s: float) -
         start_new_session=True,
     )
     try:
+        outward()
         async with asyncio.timeout(within_s):
             _, said = await child.communicate()
+        outward()
     except TimeoutError:
         return _Ended("killed")
     finally:

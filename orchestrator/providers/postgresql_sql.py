@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.crashpoint import outward
 from orchestrator.model.observation import Reach
 from orchestrator.model.topology import Frozen, Instance, Service
 from orchestrator.providers.base import ActionFailed
@@ -79,6 +80,7 @@ class Session:
             raise ActionFailed(f"{self.instance.id}: {_words(e)}", hint=_hint(e.sqlstate)) from e
 
     async def _execute(self, sql: str, values: tuple[object, ...] | None, prepare: bool) -> list[tuple[Any, ...]]:
+        outward()
         cursor = await self._connection.execute(sql.encode(), values, prepare=prepare or None)
         return await cursor.fetchall() if cursor.description else []
 

@@ -19,6 +19,7 @@ from orchestrator.evidence.journal import read_journal
 from orchestrator.evidence.verifier import UNREADABLE
 from orchestrator.execution.history import History
 from orchestrator.model.canary import Header, Ledger, Operation
+from orchestrator.model.certificate import Certificate
 from orchestrator.model.evidence import SealedFile, Versions
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Approval, Mode, Plan, ScenarioKind
@@ -52,6 +53,11 @@ class Dossier:
     def run(self) -> str:
         """Id of the run."""
         return self.records[0].run if self.records else self.folder.name
+
+    @cached_property
+    def certificate(self) -> Certificate | None:
+        """What the prover said of the plan before it ran; None for a run of an older program."""
+        return _read(self.folder, "proof.json", Certificate)
 
     @cached_property
     def history(self) -> History:

@@ -5,13 +5,14 @@ Rich is imported when something is drawn; `CheckReport` (what `--output json` pr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.checks import CHECKS
 from orchestrator.checks.base import Check
 from orchestrator.model.observation import Finding, Reach, Snapshot, Verdict
 from orchestrator.model.topology import Frozen, Service, System, Text, Topology
+from orchestrator.model.view import CentreState, Sight, View
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,9 +32,26 @@ STYLE = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yell
 WORST = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS)
 
 
+CENTRE_ZH = {CentreState.REACHABLE: "可达", CentreState.LOST: "失联", CentreState.UNKNOWN: "无法判断"}
 Cells = dict[tuple[str, str], Verdict]
 """(service, check) → verdict."""
 Shown = list[tuple[System, list[Service]]]
+
+
+class CentreSight(Frozen, kw_only=True):
+    """One centre as all observers see it."""
+
+    centre: str
+    state: CentreState
+    votes: Mapping[str, Sight]
+    """Observer -> what it sees; its own observer has no vote."""
+    views: tuple[View, ...] = ()
+
+    def line(self, lang: str) -> str:
+        """One line for people."""
+        told = ", ".join(f"{name} {sight.value}" for name, sight in self.votes.items())
+        words = Text(en=f"centre {self.centre}: {self.state.value}", zh=f"中心 {self.centre}：{CENTRE_ZH[self.state]}")
+        return f"  {words.of(lang)} ({told})"
 
 
 class CheckReport(Frozen, kw_only=True):
@@ -50,6 +68,8 @@ class CheckReport(Frozen, kw_only=True):
     failed: int
     unknown: int
     findings: tuple[Finding, ...]
+    centres: tuple[CentreSight, ...] = ()
+    """What the team's observers see of each centre; empty where there are none."""
 
     @property
     def verdict(self) -> Verdict:

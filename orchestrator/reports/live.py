@@ -38,11 +38,15 @@ WORDS: Mapping[Event, Text] = {
     Event.RUN_RESUMED: Text(en="run resumed", zh="任务已恢复"),
     Event.RUN_INTERRUPTED: Text(en="run stopped, can be resumed", zh="任务已停止，可恢复"),
     Event.RUN_CLOSED: Text(en="run ended", zh="任务结束"),
+    Event.RUN_TAKEN_OVER: Text(en="run taken over", zh="任务已被接管"),
+    Event.STORE_AWAY: Text(en="STATE STORE AWAY", zh="状态库失联"),
+    Event.STORE_BACK: Text(en="state store is back", zh="状态库已恢复"),
+    Event.STORE_ALONE: Text(en="STATE STORE ALONE", zh="状态库无同步副本"),
     Event.JOURNAL_CUT: Text(en="half a line of a crash was cut off the journal", zh="已截去日志末尾的残行"),
 }
 """Events that are told; the others would only be noise."""
-BAD = frozenset({Event.STEP_FAILED, Event.UNDO_FAILED, Event.FAULT_INJECTED})
-WITH_DETAIL = BAD | {Event.ANSWERED, Event.RUN_CLOSED, Event.STEP_SKIPPED}
+BAD = frozenset({Event.STEP_FAILED, Event.UNDO_FAILED, Event.FAULT_INJECTED, Event.STORE_AWAY, Event.STORE_ALONE})
+WITH_DETAIL = BAD | {Event.ANSWERED, Event.RUN_CLOSED, Event.STEP_SKIPPED, Event.RUN_TAKEN_OVER, Event.STORE_BACK}
 
 
 class Watch:

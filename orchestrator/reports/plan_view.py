@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from orchestrator.model.certificate import Certificate
+
 STEPS_MAX = 80
 """Above so many steps, those of one wave that do the same are counted instead of listed."""
 LOSSES_MAX = 12
@@ -69,6 +71,20 @@ def heading(plan: Plan, say: Words) -> Iterator[str]:
     if plan.fault:
         words.append(say("fault", "故障") + f" {plan.fault!r}")
     yield " · ".join(words)
+
+
+def proven(certificate: Certificate, say: Words) -> str:
+    """What the prover says of a plan, in one line."""
+    counts = certificate.states, certificate.transitions
+    if not certificate.complete:
+        missing = ", ".join(certificate.unproven)
+        return say(f"not proven, too many states: {missing}", f"未能证明（状态过多）：{missing}")
+    least = min((s.troubles for s in certificate.shapes), default=3)
+    bound = "" if least == 3 else say(f", at most {least} troubles together", f"，至多 {least} 类异常叠加")
+    return say(
+        f"proven: {counts[0]} states, {counts[1]} transitions, {certificate.violations} violations{bound}",
+        f"已证明：状态 {counts[0]}，转移 {counts[1]}，违例 {certificate.violations}{bound}",
+    )
 
 
 def waves(plan: Plan, say: Words) -> Table:

@@ -14,6 +14,7 @@ from orchestrator.model.plan import Mode
 from orchestrator.settings import Settings
 from tests.benchmarks.measure import ROOT, Row, drctl, medians, table
 from tests.benchmarks.outage import outage_rows
+from tests.benchmarks.prove import prove_rows
 
 BARE_CLICK = """
 import click
@@ -89,7 +90,7 @@ def main() -> None:
     """Run every bench and print the table."""
     with tempfile.TemporaryDirectory(prefix="drctl-bench-") as folder:
         home = Path(folder)
-        rows = [help_row(), planning_row(home)]
+        rows = [help_row(), planning_row(home), *prove_rows(home)]
         drctl("lab", "up", home=home)
         try:
             rows += check_rows(home)

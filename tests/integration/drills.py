@@ -63,8 +63,8 @@ class Home:
 
     def ledger(self, system: str) -> list[dict[str, Any]]:
         """The operations that the canary wrote down, read as plain JSON."""
-        lines = (self.run_folder() / "canary" / f"{system}.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines[1:]]
+        whole, _, _torn = (self.run_folder() / "canary" / f"{system}.jsonl").read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()[1:]]
 
     def lost_writes(self, system: str, primary: str) -> set[str]:
         """Ids of writes that users were told are kept and that the database does not hold, by our own comparison."""

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from orchestrator import durable
+from orchestrator.crashpoint import CRASH_AT
 from orchestrator.errors import DrctlError
 from orchestrator.execution import runstore
-from orchestrator.execution.runlog import CRASH_AT
 from orchestrator.executor import execute
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Condition, Fact, Plan, Step, Verb

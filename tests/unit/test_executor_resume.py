@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.crashpoint import CRASH_AT
 from orchestrator.errors import Interrupted, Refused, Tampered, Usage
 from orchestrator.evidence.journal import JournalFailed, Superseded
 from orchestrator.execution import runstore
 from orchestrator.execution.conversation import Control
 from orchestrator.execution.history import Answer
-from orchestrator.execution.runlog import CRASH_AT
 from orchestrator.executor import execute, verdict_of
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Fact, Mode, Step, Verb

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.measure import outage, reconcile
+from msgspec.structs import replace
+
+from orchestrator.evidence.journal import seal
+from orchestrator.measure import covers, outage, reconcile
 from orchestrator.model.canary import Header, Ledger, Operation, Result, value_of
+from orchestrator.model.run import Event, Record
 
 
 def ledger(*operations: Operation) -> Ledger:
@@ -75,3 +79,18 @@ def test_reads_that_contradict_an_acknowledgement_are_named() -> None:
     before = steady(0, 1, 0)
     wrong = Operation(k="r", i=before[0].i, s=1.0, e=1.01, o=Result.WRONG, c=404)
     assert reconcile(ledger(*before, wrong), rows(*before), 1.0).reads_wrong == (before[0].i,)
+
+
+def test_a_ledger_that_another_machine_began_in_the_middle_measures_nothing() -> None:
+    def record(event: Event, mono_s: float) -> Record:
+        return seal(Record(seq=0, at="", mono_s=mono_s, boot="x", run="r", epoch=1, event=event, prev="", hash=""))
+
+    records = [record(Event.RUN_OPENED, 9.0), record(Event.STEP_STARTED, 10.0), record(Event.FAULT_INJECTED, 11.0)]
+
+    def begun(boot: str, t0: float) -> Ledger:
+        made = ledger()
+        return replace(made, header=replace(made.header, boot=boot, t0_mono=t0))
+
+    assert covers(begun("x", 9.9), records)
+    assert not covers(begun("x", 12.0), records), "it began after the outage"
+    assert not covers(begun("y", 5.0), records), "its clock is another one"

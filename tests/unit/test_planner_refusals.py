@@ -14,6 +14,7 @@ from orchestrator.model.plan import Fact, Mode, Verb
 from orchestrator.model.request import Timings
 from orchestrator.model.runbook import Runbook, StepTemplate
 from orchestrator.model.topology import CopyMode, Role, Topology
+from orchestrator.model.view import Sight, View
 from orchestrator.planner import plan
 from tests.unit.build import (
     app,
@@ -290,3 +291,13 @@ def test_the_whole_estate_is_never_lost_silently() -> None:
     topology = estate([full_system("legal-person")])
     error = refusal("centre-lost", dark(healthy(topology), "a", "b", "c"), topology=topology, lost=("a",))
     assert "does not answer" in error.message
+
+
+def test_a_centre_that_the_other_observers_reach_is_not_lost() -> None:
+    """Silent here and answering there: our own way fails. One observer alone does not keep the gate shut."""
+    look = dark(HEALTHY, "a")
+    seen = tuple(View(observer=o, centre="a", sight=Sight.SEEN, answering=("legal-person/db@a",)) for o in ("b", "c"))
+    error = refusal("centre-lost", look, lost=("a",), views=seen, observers=("a", "b", "c"))
+    assert "legal-person/db@a does not answer here and answers b, c" in error.message
+    one = refusal("centre-lost", look, lost=("a",), views=seen[:1], observers=("a", "b", "c"))
+    assert "lost-is-gone" not in one.message

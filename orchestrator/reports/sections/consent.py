@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.model.run import Event
 from orchestrator.reports.markup import Child, Markup, join, table
+from orchestrator.reports.plan_view import proven
 from orchestrator.reports.sections.base import View, code, facts, para, people
 
 
@@ -37,6 +38,7 @@ def approval(view: View) -> Markup:
     return join(
         (
             para(lead, code(bound)),
+            para(f"{proven(dossier.certificate, words)} (proof.json)") if dossier.certificate else None,
             table(heads, rows) if rows else para(none, class_="quiet"),
             people(
                 words, "issuing body, number of the document, signatures and seals.", "发文单位、文号、签字与盖章。"

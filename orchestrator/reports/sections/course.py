@@ -16,6 +16,10 @@ _UNUSUAL = {
     Event.RUN_RESUMED: ("the run was resumed", "运行被恢复继续"),
     Event.RUN_INTERRUPTED: ("the run was interrupted by the operator", "运行被操作员中断"),
     Event.ABORT_ASKED: ("an abort was asked for", "操作员要求中止"),
+    Event.RUN_TAKEN_OVER: ("another controller took the run over", "任务由另一控制端接管"),
+    Event.STORE_AWAY: ("the state store did not confirm", "状态库未确认"),
+    Event.STORE_BACK: ("the state store was back", "状态库恢复"),
+    Event.STORE_ALONE: ("the state store had no synchronous copy", "状态库无同步副本"),
     Event.JOURNAL_CUT: ("half a line of the journal was cut off after a crash", "崩溃后截去日志末尾半行"),
 }
 

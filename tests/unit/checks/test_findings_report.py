@@ -16,6 +16,7 @@ from orchestrator.checks import judge_all
 from orchestrator.cli import main as cli
 from orchestrator.model.observation import Finding, Reach, Snapshot, Verdict
 from orchestrator.model.topology import Text, Topology
+from orchestrator.model.view import Sight, View
 from orchestrator.reports.findings import plain_line, render, report, summary, worst
 from tests.unit.checks.world import APP_A, HEALTHY, LINE, PEOPLE, TOPOLOGY, A, B, change, gone, name
 
@@ -136,6 +137,20 @@ def test_one_line_for_a_log() -> None:
     assert "\n" not in line
 
 
+class Watching:
+    """Stands for the team's observers: B does not see A, C does."""
+
+    observers = ("a", "b", "c")
+
+    async def views(self) -> tuple[View, ...]:
+        return (
+            View(observer="b", centre="a", sight=Sight.UNSEEN),
+            View(observer="c", centre="a", sight=Sight.SEEN),
+            View(observer="a", centre="b", sight=Sight.SEEN),
+            View(observer="c", centre="b", sight=Sight.SEEN),
+        )
+
+
 class Estate:
     """Stands for the composition of `app`: the topology, and looks that are at hand."""
 
@@ -144,6 +159,10 @@ class Estate:
         self.lang = "en"
         self.snapshots = snapshots
         self.looked_at: list[Collection[str] | None] = []
+        self.watching: Watching | None = None
+
+    def watch(self) -> Watching | None:
+        return self.watching
 
     async def observe(self, instances: Collection[str] | None = None, within_s: float = 2.0) -> Snapshot:
         self.looked_at.append(instances)
@@ -163,6 +182,19 @@ def estate(monkeypatch: pytest.MonkeyPatch) -> Estate:
 
 def drctl(tmp_path: Path, *words: str) -> int:
     return cli.run(["--home", str(tmp_path), "check", *words])
+
+
+def test_what_the_observers_see_of_each_centre(
+    estate: Estate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estate.watching = Watching()
+    assert drctl(tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "centre a: unknown (b unseen, c seen)" in told
+    assert "centre b: reachable (a seen, c seen)" in told
+    assert drctl(tmp_path, "--output", "json") == 0
+    found = json.loads(capsys.readouterr().out)["centres"]
+    assert [(c["centre"], c["state"]) for c in found][:2] == [("a", "unknown"), ("b", "reachable")]
 
 
 def test_exit_codes(estate: Estate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

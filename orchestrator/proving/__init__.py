@@ -1,0 +1,1 @@
+"""Parts of the prover: worlds, the courses that a run can take through them, the search, and the story. Pure."""
