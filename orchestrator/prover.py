@@ -39,6 +39,8 @@ VERSION = "1"
 STATES_MAX = 40_000
 """States of one search, of which a system has two to four; about 300 bytes each. Where they do not suffice, the
 certificate says how many troubles were let come together to the end."""
+TROUBLES_MIN = 1
+"""A plan of which not even every single trouble could be searched to its end is not proven."""
 FIRST = 5
 """So many times that bound for what is looked at at least: that one thing goes wrong."""
 CONSIDERED = (
@@ -177,7 +179,7 @@ def _prove(case: _Case, plan: Plan) -> _Proven | Counterexample | None:
             return lacking
     every_found = [search.run(starts, case.states_max) for (search, starts), _ in searches]
     troubles = min(f.troubles for f in every_found)
-    if troubles < 0:
+    if troubles < TROUBLES_MIN:
         return None
     return _Proven(sum(f.states for f in every_found), sum(f.transitions for f in every_found), troubles)
 

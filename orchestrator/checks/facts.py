@@ -6,7 +6,7 @@ Pure. The two facts that license a promotion are in promotion.py.
 from __future__ import annotations
 
 from orchestrator.checks.base import Ruling, met, names, no, role_words, unsure, untold, yes
-from orchestrator.checks.evidence import attested_off, Evidence, not_read
+from orchestrator.checks.evidence import Evidence, attested_off, not_read
 from orchestrator.checks.promotion import keeps_out, promoted_by_run
 from orchestrator.model.observation import Reach, Reading, Verdict
 from orchestrator.model.plan import Condition

@@ -57,7 +57,7 @@ def add_state_store(lab_dir: Path, lab: LabState, progress: Callable[[str], None
         Refused: it does not come up; what there is of it goes with `lab down`.
     """
     lab = msgspec.structs.replace(lab, state_store=True)
-    postgres.make_folders(lab)
+    postgres.make_folders(lab, layout.state_store())
     Systems(lab, progress).bring_up((layout.STATE,))
     statestore.write(lab_dir, lab)
     state.write(lab_dir, lab)
@@ -91,7 +91,7 @@ def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool) -> LabStat
 def _make_services(lab: LabState) -> None:
     for centre in layout.CENTRES:
         (Path(lab.root) / centre).mkdir(mode=0o755)
-    postgres.make_folders(lab)
+    postgres.make_folders(lab, lab.databases)
     for place in layout.apps():
         services.make_app(lab, place)
     for place in layout.entries():

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +78,9 @@ def conf(state: LabState, place: Place) -> Path:
     return state.folder(place) / CONF
 
 
-def make_folders(state: LabState) -> None:
+def make_folders(state: LabState, places: Iterable[Place]) -> None:
     """The nodes' folders, owned by the databases' user, which others may enter."""
-    for place in state.databases:
+    for place in places:
         folder = state.folder(place)
         folder.mkdir(parents=True, mode=0o755, exist_ok=True)
         (folder / "log").mkdir(mode=0o755)

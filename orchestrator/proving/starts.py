@@ -37,7 +37,9 @@ def world_before(ground: Ground, now: Snapshot | None, before: Snapshot | None, 
     seen = {r.instance: r for r in now.readings}
     known = {r.instance: r for r in before.readings} if before else {}
     nodes = tuple(_node(n, seen.get(n.id), known.get(n.id), n.centre in lost) for n in declared.nodes)
-    return settle(ground, World(nodes=_timelines(nodes, {**known, **_answered(seen)})))
+    # Whoever is behind is found to be so at once: the present primary writes, and it is not the declared one, perhaps.
+    level = tuple(replace(n, holds=True) for n in nodes)
+    return settle(ground, World(nodes=_timelines(level, {**known, **_answered(seen)})))
 
 
 def moved_worlds(ground: Ground, world: World, plan: Plan) -> Mapping[str, World]:

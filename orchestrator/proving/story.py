@@ -17,9 +17,7 @@ NO_END = "comes-to-its-end"
 
 HARM: Mapping[str, Text] = {
     "one-acknowledger": Text(en="two instances acknowledge writes (split brain)", zh="两个实例同时确认写入（双主）"),
-    "promotion-licensed": Text(
-        en="it is promoted while another instance can still acknowledge writes", zh="提升时另一实例仍可确认写入"
-    ),
+    "promotion-licensed": Text(en="a split brain in waiting", zh="提升时另一实例仍可确认写入"),
     "promotion-keeps-all": Text(
         en="acknowledged writes are lost, and nobody accepted a loss", zh="已确认的写入丢失，且无人批准该损失"
     ),
@@ -34,11 +32,11 @@ HARM: Mapping[str, Text] = {
     ),
 }
 STARTS: Mapping[str, Text] = {
-    "blackout": Text(en="Centre {c} loses its power.", zh="{c} 中心断电。"),
-    "kill-centre": Text(en="Every process in centre {c} ends.", zh="{c} 中心的全部进程终止。"),
-    "freeze-centre": Text(en="Centre {c} stands still and answers nobody.", zh="{c} 中心冻结，不再应答。"),
+    "blackout": Text(en="Centre {c} loses its power.", zh="{c}断电。"),
+    "kill-centre": Text(en="Every process in centre {c} ends.", zh="{c}的全部进程终止。"),
+    "freeze-centre": Text(en="Centre {c} stands still and answers nobody.", zh="{c}冻结，不再应答。"),
     "darken": Text(
-        en="Centre {c} does not answer us; its users may still reach it.", zh="{c} 中心对我方失联，其用户或仍可访问。"
+        en="Centre {c} does not answer us; its users may still reach it.", zh="{c}对我方失联，其用户或仍可访问。"
     ),
 }
 MOVED: Mapping[str, Text] = {
@@ -56,10 +54,10 @@ FAULTS: Mapping[str, Text] = {
     "cut-link": Text(en="The link {c} is cut.", zh="链路 {c} 中断。"),
     "stop-service": Text(en="{c} stops by itself.", zh="{c} 自行停止。"),
     "thaw-centre": Text(
-        en="Centre {c} wakes up and goes on as if nothing had happened.", zh="{c} 中心苏醒，若无其事地继续运行。"
+        en="Centre {c} wakes up and goes on as if nothing had happened.", zh="{c}苏醒，若无其事地继续运行。"
     ),
-    "lighten": Text(en="The hosts of centre {c} answer again.", zh="{c} 中心的主机恢复应答。"),
-    "restart-centre": Text(en="Centre {c} comes back by itself, as what it was.", zh="{c} 中心自行恢复，一切如故。"),
+    "lighten": Text(en="The hosts of centre {c} answer again.", zh="{c}的主机恢复应答。"),
+    "restart-centre": Text(en="Centre {c} comes back by itself, as what it was.", zh="{c}自行恢复，一切如故。"),
 }
 MOVES: Mapping[Move, Text] = {
     Move.BEGIN: Text(
@@ -156,7 +154,7 @@ def _place(place: str, topology: Topology, lang: str) -> str:
     centre = topology.centre_by_id.get(place)
     if centre is None:
         return place
-    return f"{place}（{centre.name.zh}）" if lang == "zh" else place
+    return f"{centre.name.zh}（{place}）" if lang == "zh" else place
 
 
 def _harm(found: Found, topology: Topology) -> Text:

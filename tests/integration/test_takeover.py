@@ -101,10 +101,13 @@ def test_centre_a_dies_with_store_and_controller_in_the_middle(members: Team, tm
 def every_observer_sees_every_centre(members: Team) -> None:
     """`drctl check` asks the workers, who follow the store to its new primary."""
     words = members.command("b", members.folder("b", "operator"), "--centre", "b", "check", "--output", "json")
-    told = json.loads(subprocess.run(words, capture_output=True, text=True, check=False).stdout)
-    found = {c["centre"]: (c["state"], c["votes"]) for c in told["centres"]}
-    assert found["a"] == ("reachable", {"b": "seen", "c": "seen"})
-    assert found["c"] == ("unknown", {"a": "unknown", "b": "seen"}), "one observer alone never tells"
+
+    def sights() -> dict[str, tuple[str, dict[str, str]]]:
+        told = json.loads(subprocess.run(words, capture_output=True, text=True, check=False).stdout)
+        return {c["centre"]: (c["state"], c["votes"]) for c in told["centres"]}
+
+    members.until(lambda: sights()["a"] == ("reachable", {"b": "seen", "c": "seen"}), "both others see A again")
+    members.until(lambda: sights()["c"] == ("unknown", {"a": "unknown", "b": "seen"}), "one observer alone never tells")
 
 
 async def an_older_order_is_refused_by_the_worker(members: Team, records: list[dict[str, Any]]) -> None:

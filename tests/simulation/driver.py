@@ -337,7 +337,8 @@ class Course:
             world.violate("a-resume-goes-on", why)
         protected = self.current.protected_s if self.current is not None else {}
         quiet = [s for s, at in protected.items() if world.faulted_s < at]  # nothing befell it since it was confirmed
-        if state is RunState.DONE and self._touching and (missing := world.state.three_copies(quiet)):
+        seen = self._touching and not world.trouble.lied  # who is lied to may believe that all is well
+        if state is RunState.DONE and seen and (missing := world.state.three_copies(quiet)):
             world.violate("done-means-three-copies", missing)
 
     @property

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.machine import looks
+from orchestrator.machine.table import ACTIONS, act_of, apply
 from orchestrator.machine.world import Ground
 from orchestrator.model.certificate import Certificate, Counterexample
 from orchestrator.model.observation import Snapshot
@@ -123,6 +124,20 @@ def test_too_many_states_are_not_called_proven() -> None:
     fewer = certified(prove(whole, TOPOLOGY, states_max=2500))
     assert fewer.complete
     assert fewer.shapes[0].troubles < 3
+
+
+def test_the_way_home_is_proven_from_where_the_primary_stands_now() -> None:
+    """The primary is in c, by a switchover: what it holds is all there is, and nothing is asked of the declared one."""
+    ground = Ground(TOPOLOGY, [s.id for s in TOPOLOGY.systems])
+    away = made(TOPOLOGY, RUNBOOKS / "switchover.yaml", target="c", systems=("first",))
+    world = ground.declared()
+    for step in away.steps:
+        if step.verb in ACTIONS:
+            world = apply(ground, world, act_of(ground, step))
+    look = looks.look(ground, world, AT)
+    request = Request(mode=Mode.LIVE, created_at=AT, topology_sha256="0" * 64)
+    home = plan(TOPOLOGY, look, load_runbook(RUNBOOKS / "failback.yaml"), request, Timings(), before=look)
+    assert certified(prove(home, TOPOLOGY, now=look, before=look)).complete
 
 
 # ------------------------------------------------------------- runbooks that were edited
