@@ -27,8 +27,8 @@ def cond(fact: Fact, instance: str, *others: str) -> Condition:
 
 def failover(system: str = "people", *, inject: bool = True) -> list[Step]:
     """Centre a lost → b, as the contract states it."""
-    a, b, c = (f"{system}/db@{x}" for x in "abc")
-    app, app_a, entry = f"{system}/app@b", f"{system}/app@a", f"{system}/entry@edge"
+    a, b = (f"{system}/db@{x}" for x in "ab")
+    app, entry = f"{system}/app@b", f"{system}/entry@edge"
     first = ("inject",) if inject else ()
     steps = [step("inject", Verb.INJECT, params={"fault": "kill-centre a"})] if inject else []
     detach = f"{b}:detach"
@@ -80,6 +80,15 @@ def failover(system: str = "people", *, inject: bool = True) -> list[Step]:
             verify=[cond(Fact.ROUTED_TO, entry, app), cond(Fact.SERVES_USERS, entry)],
             phase=Phase.REDIRECT,
         ),
+        *protection(system),
+    ]
+
+
+def protection(system: str) -> list[Step]:
+    """What comes after users are served."""
+    a, b, c = (f"{system}/db@{x}" for x in "abc")
+    app_a, entry = f"{system}/app@a", f"{system}/entry@edge"
+    return [
         step(f"{a}:fence", Verb.FENCE, a, needs=[f"{a}:detect"], verify=[cond(Fact.FENCED, a)], phase=Phase.FENCE),
         step(
             f"{a}:rejoin",
