@@ -38,6 +38,8 @@ READ_ONLY = "default_transaction_read_only"
 SYNC = "synchronous_standby_names"
 UPSTREAM = "primary_conninfo"
 SLOT = "primary_slot_name"
+PROMOTION_POLL_S = 0.012
+"""A promotion takes tens of milliseconds of the server's processor time: asking all the while would take it away."""
 _SIDE_S = 1.0
 """Bound of a side errand, such as letting a slot go that is no longer used."""
 
@@ -136,14 +138,16 @@ async def look(talk: Session) -> State:
     return State(row[0], int(row[1]), row[2], row[3], row[4], row[5], row[6], int(row[7]))
 
 
-async def until(what: str, holds: Callable[[], Awaitable[bool]], order: Order, within_s: float | None = None) -> None:
+async def until(
+    what: str, holds: Callable[[], Awaitable[bool]], order: Order, within_s: float | None = None, poll_s: float = POLL_S
+) -> None:
     """Poll until a condition holds.
 
     Raises:
         ActionFailed: it did not within the order's time.
     """
     bound_s = order.within_s if within_s is None else within_s
-    if not await comes_true(holds, bound_s, POLL_S):
+    if not await comes_true(holds, bound_s, poll_s):
         raise ActionFailed(f"{order.instance.id}: {what} did not happen within {bound_s:g} s")
 
 
@@ -188,7 +192,7 @@ async def promote(order: Order) -> Outcome:
             (standby,) = await talk.row("select pg_is_in_recovery()")
             return not standby
 
-        await until("promotion", promoted, order)
+        await until("promotion", promoted, order, poll_s=PROMOTION_POLL_S)
         timeline, start = await talk.row(
             "select ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int,"
             " pg_current_wal_insert_lsn() - '0/0'"
