@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os.path
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.errors import Usage
+from orchestrator.errors import Usage, guess
 from orchestrator.model.topology import Kind, Topology
 from orchestrator.providers.kinds import KINDS
 
@@ -48,7 +47,7 @@ def runbook_path(name: str) -> Path:
     known = sorted(path.stem for path in (ROOT / "runbooks").glob("*.yaml"))
     if name in known:
         return ROOT / "runbooks" / f"{name}.yaml"
-    raise Usage(f"no scenario {name!r} in {ROOT / 'runbooks'}", hint=_guess(name, known))
+    raise Usage(f"no scenario {name!r} in {ROOT / 'runbooks'}", hint=guess(name, known))
 
 
 def _named(name: str, folder: Path, marker: str, what: str) -> Path:
@@ -58,12 +57,7 @@ def _named(name: str, folder: Path, marker: str, what: str) -> Path:
     known = sorted(path.parent.name for path in folder.glob(f"*/{marker}"))
     if name in known:
         return folder / name
-    raise Usage(f"no {what} {name!r}: neither a folder with a {marker} nor one in {folder}", hint=_guess(name, known))
-
-
-def _guess(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
+    raise Usage(f"no {what} {name!r}: neither a folder with a {marker} nor one in {folder}", hint=guess(name, known))
 
 
 def load(settings: Settings) -> Topology:

@@ -22,7 +22,7 @@ from orchestrator.execution.ports import Ports
 from orchestrator.execution.runstore import RESUMABLE, Run
 from orchestrator.executor import verdict_of
 from orchestrator.model.observation import Finding, Snapshot
-from orchestrator.model.plan import Condition, Mode, Plan, Step
+from orchestrator.model.plan import TOUCHING, Condition, Mode, Plan, Step
 from orchestrator.model.proof import Part, ServiceProof, proof_ok
 from orchestrator.model.run import Measurements, Record, RunState
 from orchestrator.model.topology import Frozen, Instance, Nature
@@ -35,7 +35,6 @@ WARM_WRITES = 200
 """The canary is at work when every ledger has this many lines: a second at the default rate."""
 WARM_WITHIN_S = 20.0
 ANSWER_POLL_S = 0.2
-ACTING = frozenset({Mode.ISOLATED, Mode.LIVE})
 FINDINGS = 3
 
 
@@ -230,7 +229,7 @@ async def begin_canary(run: Run, rate: float, driven: Collection[str]) -> None:
 @contextmanager
 def routing(means: Means, run: Run, manner: Manner) -> Iterator[Mapping[str, Actor]]:
     """The hands of this run: a rehearsal's only write down; with workers those of the instances' centres act."""
-    if run.plan.mode not in ACTING:
+    if run.plan.mode not in TOUCHING:
         yield means.recorders
         return
     if not (manner.via_workers and run.state_url):

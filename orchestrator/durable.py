@@ -23,15 +23,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Unreadable, Usage
+from orchestrator.errors import Interrupted, Unreadable, Usage
 from orchestrator.evidence.journal import Entry
 from orchestrator.execution.ports import Ports
 from orchestrator.execution.runstore import Run
 from orchestrator.execution.stopping import stoppable, with_stop
 from orchestrator.executor import Direct, Durable, execute
-from orchestrator.model.plan import Mode, Plan
+from orchestrator.model.plan import EXERCISES, Plan
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
+from orchestrator.storelog import log_to
 
 PATIENCE_S = 1.0
 """A store that has not let a step begin within this is left behind for the rest of the run."""
@@ -101,19 +102,37 @@ class DbosSteps:
         self._dbos, self._told, self._fresh = dbos, told, fresh
         self._reserved: dict[str, Any] = {}
         self._left_behind = False
+        self._untold: list[tuple[str, _Once]] = []
+        self._telling = asyncio.Lock()
 
     def reserve(self, names: Sequence[str]) -> None:
         """Draw the ids of all steps in a fixed order (T1), so that a resumed run gives each step its own result."""
         self._reserved = {name: self._dbos.reserve_step() for name in names}
 
-    async def step(self, name: str, body: Callable[[], Awaitable[str]]) -> str:
-        """Run `body` under its reserved id, or give what it returned in an earlier life of the run."""
+    async def step(self, name: str, body: Callable[[], Awaitable[str]], *, urgent: bool = False) -> str:
+        """Run `body` under its reserved id, or give what it returned in an earlier life of the run.
+
+        The store is told of an urgent step's end only with the first that is not: its several milliseconds of
+        processor and disk a step would be the users' (a fifth of an outage). A kill in between loses nothing that the
+        journal does not hold.
+        """
         once = _Once(body)
         try:
+            if urgent and self._fresh:
+                result = await _own_result(once)
+                self._untold.append((name, once))
+                return result
+            await self.catch_up()
             return await self._step(name, once)
         except asyncio.CancelledError:
             await once.end()
             raise
+
+    async def catch_up(self) -> None:
+        """Tell the store how the urgent steps ended."""
+        async with self._telling:
+            while self._untold:
+                await self._step(*self._untold.pop(0))
 
     async def _step(self, name: str, once: _Once) -> str:
         if self._left_behind:
@@ -138,6 +157,11 @@ class DbosSteps:
     def _leave_behind(self, name: str) -> None:
         self._left_behind = True
         self._told.warning("the state store did not answer in time for %s; going on by plan and journal", name)
+
+
+async def _catch_up(steps: DbosSteps | None) -> None:
+    if steps:
+        await steps.catch_up()
 
 
 async def _either(work: asyncio.Future[str], once: _Once, within_s: float) -> bool:
@@ -189,7 +213,7 @@ async def run_durably(plan: Plan, run: Run, ports: Ports, state: str = "") -> Ru
     """
     with stoppable(run) as asked:
         ports = with_stop(ports, asked)
-        if plan.mode in {Mode.TABLETOP, Mode.REHEARSAL}:
+        if plan.mode in EXERCISES:
             return await execute(plan, run, ports)
         fresh = len(run.journal.records) <= 1
         try:
@@ -264,8 +288,13 @@ class Store:
         outcome: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
 
         async def inside() -> str:
-            durable = DbosSteps(self._dbos, self._told, fresh=self._fresh) if self._inside() else Direct()
-            outcome.set_result(await body(durable))
+            steps = DbosSteps(self._dbos, self._told, fresh=self._fresh) if self._inside() else None
+            try:
+                outcome.set_result(await body(steps or Direct()))
+            except Interrupted:
+                await _catch_up(steps)
+                raise
+            await _catch_up(steps)
             return outcome.result().value
 
         once = self._body = _Once(inside)
@@ -359,16 +388,3 @@ def _config(module: Any, plan: Plan, run: Run, url: str) -> dict[str, Any]:
         "enable_otlp": False,
         "log_level": "INFO",
     }
-
-
-def log_to(path: Path) -> logging.Logger:
-    """What the store has to say goes into the run's folder; DBOS adds a console handler only where it finds none."""
-    told = logging.getLogger("dbos")
-    told.propagate = False
-    for handler in list(told.handlers):
-        told.removeHandler(handler)
-        handler.close()
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    told.addHandler(handler)
-    return told

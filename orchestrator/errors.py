@@ -16,6 +16,10 @@ Any other exception is a bug and ends with exit code 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+SHOWN_MAX = 20
+
 
 class DrctlError(Exception):
     """An error with a message for people, a hint of what to do, and an exit code."""
@@ -80,3 +84,12 @@ class Interrupted(DrctlError):
     """Stopped by the operator; the run can be resumed."""
 
     exit_code = 130
+
+
+def guess(name: str, known: Iterable[str], listed: str = "there are") -> str:
+    """The hint for a name that is not there: the nearest one, else what there is."""
+    import difflib
+
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{listed}: {', '.join(names[:SHOWN_MAX]) or 'none'}"

@@ -21,20 +21,18 @@ from msgspec.structs import replace
 from orchestrator.crashpoint import CrashPoint
 from orchestrator.errors import DrctlError, Findings, Interrupted, PartialState, Refused, RolledBack, Tampered
 from orchestrator.execution.conversation import Control
-from orchestrator.execution.decisions import EXERCISES, conclude, may_start, undo_of, way_back
+from orchestrator.execution.decisions import conclude, may_start, undo_of, way_back
 from orchestrator.execution.history import History
 from orchestrator.execution.ports import Ports, Site
 from orchestrator.execution.runlog import RunLog, settings
 from orchestrator.execution.runstore import RESUMABLE, Run
 from orchestrator.execution.stepper import StepFailed, Stepper, Stopped
-from orchestrator.model.plan import Mode, Phase, Plan, Step
+from orchestrator.model.plan import EXERCISES, USERS_FIRST_S, Mode, Phase, Plan, Step
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Setting
 
 RESUME_LOOK_S = 0.5
 UNDO_ATTEMPTS = 2
-USERS_FIRST_S = 20.0
-"""Protection waits so long, counted from when it could begin, for users who are not served yet."""
 
 
 class Durable(Protocol):
@@ -44,8 +42,11 @@ class Durable(Protocol):
         """Announce every step in a fixed order, before any is begun."""
         ...
 
-    async def step(self, name: str, body: Callable[[], Awaitable[str]]) -> str:
-        """Run `body`, or return what it returned in an earlier life of the run. Errors pass through unremembered."""
+    async def step(self, name: str, body: Callable[[], Awaitable[str]], *, urgent: bool = False) -> str:
+        """Run `body`, or return what it returned in an earlier life of the run. Errors pass through unremembered.
+
+        `urgent`: users wait for it; what is to be remembered of it may be remembered later.
+        """
         ...
 
 
@@ -55,7 +56,7 @@ class Direct:
     def reserve(self, names: Sequence[str]) -> None:
         """Nothing to do."""
 
-    async def step(self, name: str, body: Callable[[], Awaitable[str]]) -> str:
+    async def step(self, name: str, body: Callable[[], Awaitable[str]], *, urgent: bool = False) -> str:
         """Run `body`."""
         return await body()
 
@@ -186,7 +187,8 @@ class _Engine:
             if step.phase is Phase.PROTECT:
                 await self._users_first()
             if step.id in self._history.done or (ready and not self._fatal and self._may_start(step)):
-                outcome = await self._durable.step(step.id, lambda: self._body(step))
+                urgent = step.phase is not Phase.PROTECT
+                outcome = await self._durable.step(step.id, lambda: self._body(step), urgent=urgent)
                 self._hold_against_journal(step, outcome)
             elif not self._paused and not self._fatal:
                 self._skip(step)

@@ -12,13 +12,12 @@ from pathlib import Path
 from orchestrator.errors import DrctlError
 from orchestrator.execution.history import WOULD
 from orchestrator.execution.runstore import Run, open_run, run_ids
-from orchestrator.model.plan import Mode, Verb
+from orchestrator.model.plan import TOUCHING, Verb
 from orchestrator.model.request import Timing
-from orchestrator.model.run import Event
+from orchestrator.model.run import Event, Record
 
 RUNS = 8
 """So many of the latest runs are read: older ones tell of an older estate, and reading takes time."""
-REAL = frozenset({Mode.LIVE, Mode.ISOLATED})
 
 
 def durations(home: Path, estate: str, runs: int = RUNS) -> Mapping[tuple[Verb, str], tuple[float, ...]]:
@@ -27,8 +26,8 @@ def durations(home: Path, estate: str, runs: int = RUNS) -> Mapping[tuple[Verb, 
     A run that cannot be read is passed over: a forecast must not fail for an old file.
     """
     found: dict[tuple[Verb, str], list[float]] = {}
-    for run in _latest(home, estate, runs):
-        for record in run.records():
+    for run, records in _latest(home, estate, runs):
+        for record in records:
             step = run.plan.step_by_id.get(record.step)
             total = record.value("total_s")
             if record.event is Event.STEP_DONE and step is not None and total and not record.value(WOULD):
@@ -46,15 +45,14 @@ def history(home: Path, estate: str) -> tuple[Timing, ...]:
     )
 
 
-def _latest(home: Path, estate: str, runs: int) -> list[Run]:
-    """Oldest first."""
-    found: list[Run] = []
+def _latest(home: Path, estate: str, runs: int) -> list[tuple[Run, tuple[Record, ...]]]:
+    """Runs with their journals, oldest first."""
+    found: list[tuple[Run, tuple[Record, ...]]] = []
     for name in reversed(run_ids(home)):
         if len(found) == runs:
             break
         with suppress(DrctlError):
             run = open_run(home, name)
-            if run.plan.estate == estate and run.plan.mode in REAL:
-                run.records()
-                found.append(run)
+            if run.plan.estate == estate and run.plan.mode in TOUCHING:
+                found.append((run, run.records()))
     return found[::-1]

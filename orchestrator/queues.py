@@ -20,11 +20,11 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.durable import log_to
 from orchestrator.errors import DrctlError
-from orchestrator.model.plan import Verb
+from orchestrator.model.plan import Verb, is_repeatable
 from orchestrator.model.topology import Frozen, Kind
 from orchestrator.providers.base import ActionFailed, Actor, Order, Outcome, Unsupported
+from orchestrator.storelog import log_to
 
 APPLICATION = "drctl-worker"
 VERSION = "1"
@@ -211,7 +211,7 @@ class Routed:
         except NotTaken:
             return await self._actor.act(verb, order)
         except WorkerDied:
-            if verb is Verb.RUN_PLAYBOOK and order.param("idempotent").casefold() not in {"true", "yes", "1"}:
+            if not is_repeatable(verb, order.param("idempotent")):
                 raise
             return await self._actor.act(verb, order)
 

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,23 +22,20 @@ from orchestrator.evidence.journal import Entry
 from orchestrator.execution.history import History
 from orchestrator.execution.runstore import RESUMABLE, Run
 from orchestrator.model.observation import Snapshot
-from orchestrator.model.plan import Plan
+from orchestrator.model.plan import APPROVERS, Plan
 from orchestrator.model.run import Event, Record
 from orchestrator.model.topology import Frozen, Setting
 from orchestrator.model.view import CentreState
 from orchestrator.team import store
-from orchestrator.team.address import KIND, StoreAddress, is_team, parse
+from orchestrator.team.address import KIND, StoreAddress, parse
 from orchestrator.team.eye import StoreEye
 from orchestrator.team.lease import LEASE_S, next_team_epoch
 from orchestrator.team.member import controller, rebuild
 from orchestrator.team.revival import Revival, Revived, actor_of
 from orchestrator.team.session import Line, Seen, StoreAway, connect_primary, look, primary_of
 from orchestrator.team.store import LeaseRow
+from orchestrator.workflow import Context, refuse_alone
 
-if TYPE_CHECKING:
-    from orchestrator.workflow import Context
-
-APPROVERS = 2
 POLL_S = 0.2
 Tell = Callable[[str], None]
 
@@ -61,7 +57,7 @@ async def take_over(context: Context, wanted: Wanted, tell: Tell, *, quiet: bool
         Unreadable: the store cannot be reached.
         Tampered: what the store holds of the run is not whole.
     """
-    _refuse_alone(context)
+    refuse_alone(context, "a take-over")
     warm = asyncio.create_task(asyncio.to_thread(preload))
     run = await _TakeOver(context, people(wanted.approved_by), tell).own(wanted.run)
     await warm
@@ -154,19 +150,6 @@ class _TakeOver:
                     hint="stop it there, or let two people approve the take-over (--approved-by, twice)",
                 )
         return found
-
-
-def _refuse_alone(context: Context) -> None:
-    if not is_team(context.state):
-        raise Usage(
-            "a take-over needs the team's state store",
-            hint="--state postgresql://USER@HOST:PORT,…/DATABASE?centres=a,b,c (or DRCTL_STATE)",
-        )
-    if not context.centre:
-        raise Usage("a take-over must know where it stands", hint="--centre b (or DRCTL_CENTRE)")
-    if context.centre not in context.topology.centre_by_id:
-        known = ", ".join(context.topology.centre_by_id)
-        raise Usage(f"the topology holds no centre {context.centre!r}", hint=f"there are: {known}")
 
 
 def people(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,14 +24,14 @@ from orchestrator.execution.conversation import as_file_name
 from orchestrator.model.view import View
 from orchestrator.queues import Hand, Listener
 from orchestrator.team import observers, store
-from orchestrator.team.address import Host, StoreAddress, is_team, parse
+from orchestrator.team.address import Host, StoreAddress, parse
 from orchestrator.team.session import Line, StoreAway, connect_primary
 from orchestrator.team.witness import Witness, WitnessAway
+from orchestrator.workflow import Context, refuse_alone
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from orchestrator.workflow import Context
 
 BEAT_S = 2.0
 Tell = Callable[[str], None]
@@ -49,11 +49,7 @@ async def work(context: Context, listen: str, tell: Tell) -> None:
         Usage: no team's store, no centre, or no such address.
         Refused: nothing can listen there.
     """
-    if not is_team(context.state):
-        raise Usage("a worker needs the team's state store", hint="--state postgresql://… (or DRCTL_STATE)")
-    if context.centre not in context.topology.centre_by_id:
-        known = ", ".join(context.topology.centre_by_id)
-        raise Usage(f"the topology holds no centre {context.centre!r}", hint=f"--centre; there are: {known}")
+    refuse_alone(context, "a worker")
     worker = _Worker(context, parse(context.state), tell)
     async with worker.telling(listen):
         await worker.run()

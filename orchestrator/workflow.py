@@ -18,10 +18,10 @@ from orchestrator.checks.conditions import remember
 from orchestrator.conclusion import CanaryRows
 from orchestrator.diskfile import read, write
 from orchestrator.durable import preload
-from orchestrator.errors import BadFile, Refused, Unreadable
+from orchestrator.errors import BadFile, Refused, Unreadable, Usage, guess
 from orchestrator.execution import runstore
 from orchestrator.model.observation import Reach, Snapshot
-from orchestrator.model.plan import Approval, Mode, Plan, Step
+from orchestrator.model.plan import APPROVERS, TOUCHING, Approval, Mode, Plan, Step
 from orchestrator.model.request import Request
 from orchestrator.model.topology import Frozen, Instance, Topology
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 OBSERVE_WITHIN_S = 2.0
 """Bound of one look; a dead centre costs this once, for all its instances at the same time."""
-APPROVERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class Context:
         from orchestrator.team.revival import declared
 
         asked = plan or (run.plan if run else None)
-        if asked is None or asked.mode not in runstore.TOUCHING:
+        if asked is None or asked.mode not in TOUCHING:
             return None
         if is_team(self.state):
             address, me = parse(self.state), controller(self.home, self.centre)
@@ -130,6 +129,26 @@ class Context:
         from orchestrator.pastruns import history
 
         return Timings().with_history(history(self.home, self.topology.id))
+
+
+def refuse_alone(context: Context, what: str) -> None:
+    """Refuse what needs a team's store and a place to stand in.
+
+    Raises:
+        Usage: `--state` names no team's store, or `--centre` no centre.
+    """
+    from orchestrator.team.address import is_team
+
+    if not is_team(context.state):
+        raise Usage(
+            f"{what} needs the team's state store",
+            hint="--state postgresql://USER@HOST:PORT,…/DATABASE?centres=a,b,c (or DRCTL_STATE)",
+        )
+    if not context.centre:
+        raise Usage(f"{what} must know where it stands", hint="--centre b (or DRCTL_CENTRE)")
+    if context.centre not in context.topology.centre_by_id:
+        hint = guess(context.centre, context.topology.centre_by_id)
+        raise Usage(f"the topology holds no centre {context.centre!r}", hint=hint)
 
 
 class Wanted(Frozen, kw_only=True):
@@ -188,9 +207,7 @@ async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot,
     """
     if wanted.plan_file is None:
         return await look_and_plan(context, wanted)
-    filed = read_plan(wanted.plan_file)
-    if filed.topology_sha256 != context.topology_sha256:
-        raise Refused("the topology is not the one that the plan was made for", hint="plan again: `drctl plan`")
+    filed = filed_plan(context, wanted.plan_file)
     again = Wanted(
         runbook=context.runbooks / f"{filed.scenario}.yaml",
         mode=filed.mode,
@@ -205,6 +222,18 @@ async def chosen_plan(context: Context, wanted: Wanted) -> tuple[Plan, Snapshot,
     if what_is_done(fresh) != what_is_done(filed):
         raise Refused("the world has changed since the plan was made", hint="plan again: `drctl plan`")
     return filed, before, look
+
+
+def filed_plan(context: Context, path: Path) -> Plan:
+    """A plan out of its file.
+
+    Raises:
+        Refused: it was made for another topology, or for another state of this one.
+    """
+    filed = read_plan(path)
+    if filed.topology_sha256 != context.topology_sha256:
+        raise Refused("the topology is not the one that the plan was made for", hint="plan again: `drctl plan`")
+    return filed
 
 
 def what_is_done(plan: Plan) -> tuple[Step, ...]:

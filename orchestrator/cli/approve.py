@@ -31,7 +31,7 @@ def approve(settings: Settings, *, plan_file: Path, name: str, accept_loss: bool
     """
     from orchestrator.approvals import approve as consent
     from orchestrator.approvals import read_plan
-    from orchestrator.reports.plan_view import APPROVERS
+    from orchestrator.model.plan import APPROVERS
     from orchestrator.reports.words import Words
 
     at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator.cli.options import Settings, echo_json, output_option
+from orchestrator.cli.options import Settings, echo_json, output_option, refuse_unknown
 from orchestrator.cli.quickly import run
 from orchestrator.errors import Findings, Unreadable, Usage
 
@@ -107,21 +106,13 @@ def _refuse_unknown_names(topology: Topology, choice: Choice) -> None:
     from orchestrator.checks import CHECKS, choose
 
     centres = {i.centre for i in topology.instances()} | set(topology.centre_by_id)
-    _known("system", choice.systems, topology.system_by_id)
-    _known("centre", choice.centres, centres)
-    _known("kind", choice.kinds, {v.kind for v in topology.services()})
-    _known("check", choice.checks, [c.id for c in CHECKS])
+    refuse_unknown("system", choice.systems, topology.system_by_id)
+    refuse_unknown("centre", choice.centres, centres)
+    refuse_unknown("kind", choice.kinds, {v.kind for v in topology.services()})
+    refuse_unknown("check", choice.checks, [c.id for c in CHECKS])
     found = choose(topology, choice.systems, choice.kinds)
     if not any(i.centre in (choice.centres or centres) for _, service in found for i in service.instances):
         raise Usage("these filters leave nothing to check", hint="take one of --system, --centre, --kind away")
-
-
-def _known(what: str, names: Collection[str] | None, known: Collection[str]) -> None:
-    for name in names or ():
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            listed = ", ".join(sorted(known)[:20])
-            raise Usage(f"no {what} {name!r}", hint=f"did you mean {close[0]!r}?" if close else f"there are: {listed}")
 
 
 async def _look(context: Context, choice: Choice) -> CheckReport:

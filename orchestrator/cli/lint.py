@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import difflib
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import Settings, echo_json, output_option
-from orchestrator.errors import Findings, Refused, Usage
+from orchestrator.cli import quickly
+from orchestrator.cli.options import Settings, centre_named, echo_json, output_option
+from orchestrator.errors import Findings, Refused
 from orchestrator.model.plan import Mode
 
 if TYPE_CHECKING:
     from orchestrator.model.observation import Finding
     from orchestrator.model.plan import Plan
-    from orchestrator.model.topology import Topology
     from orchestrator.workflow import Context
 
 
@@ -45,25 +43,11 @@ def lint(
     from orchestrator.app import open_context
 
     context = open_context(settings)
-    centres = frozenset(_centre(context.topology, word) for word in dark)
+    centres = frozenset(centre_named(word, context.topology.centre_by_id) for word in dark)
     made, refused = _plan(context, scenario, tuple(sorted(centres)), systems, attested=not no_attest)
     found = (*deadsite.lint(context.topology, centres, made), *refused)
     _show(context, found, output)
     return 0 if all(f.verdict == "pass" for f in found) else Findings.exit_code
-
-
-def _centre(topology: Topology, word: str) -> str:
-    """A centre by its id, `centre-` before it or not.
-
-    Raises:
-        Usage: there is none.
-    """
-    for name in (word, word.removeprefix("centre-")):
-        if name in topology.centre_by_id:
-            return name
-    close = difflib.get_close_matches(word, topology.centre_by_id, n=1)
-    known = ", ".join(topology.centre_by_id)
-    raise Usage(f"no centre {word!r}", hint=f"did you mean {close[0]!r}?" if close else f"there are: {known}")
 
 
 def _plan(
@@ -74,11 +58,10 @@ def _plan(
 
     from orchestrator import workflow
     from orchestrator.app import runbook_path
-    from orchestrator.approvals import read_plan
     from orchestrator.checks.base import no
 
     if scenario.endswith(".json"):
-        return read_plan(Path(scenario)), ()
+        return workflow.filed_plan(context, Path(scenario)), ()
     wanted = workflow.Wanted(
         runbook=runbook_path(scenario or ("site-lost" if len(lost) > 1 else "centre-lost")),
         mode=Mode.TABLETOP,
@@ -88,7 +71,7 @@ def _plan(
         attested=lost if attested else (),
     )
     try:
-        made, _ = asyncio.run(workflow.make_plan(context, wanted))
+        made, _ = quickly.run(workflow.make_plan(context, wanted))
     except Refused as error:
         return None, (no(error.message, error.message).about("steps", wanted.runbook.stem if wanted.runbook else ""),)
     return made, ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import quickly
 from orchestrator.cli.options import Settings, echo_json, output_option
 from orchestrator.model.plan import Mode
 
@@ -91,7 +91,7 @@ def plan(
         accept_loss=accept_loss,
         attested=attested,
     )
-    made, _ = asyncio.run(workflow.make_plan(open_context(settings), wanted))
+    made, _ = quickly.run(workflow.make_plan(open_context(settings), wanted))
     if file:
         from orchestrator.approvals import write_plan
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import quickly
 from orchestrator.cli.options import Settings, echo_json, output_option
 from orchestrator.errors import Refused, Usage
 from orchestrator.model.certificate import Certificate, Counterexample, MachineStates
@@ -17,8 +17,6 @@ from orchestrator.model.topology import Frozen
 if TYPE_CHECKING:
     from orchestrator.model.topology import Topology
     from orchestrator.workflow import Context, Wanted
-
-REFUSED = 5
 
 
 class Result(Frozen, kw_only=True):
@@ -94,7 +92,7 @@ def prove(
     if output == "json":
         echo_json(Results(machine=machine, plans=results))
     bad = any(r.counterexample or (r.certificate and not r.certificate.complete) for r in results)
-    return REFUSED if bad or (machine and machine.violations) else 0
+    return Refused.exit_code if bad or (machine and machine.violations) else 0
 
 
 def _enumerate(settings: Settings, output: str) -> MachineStates:
@@ -145,18 +143,17 @@ def _scenarios(topology: Topology) -> Iterator[tuple[str, str, dict[str, object]
 
 
 def _one(context: Context, what: str, wanted: Wanted, settings: Settings, output: str) -> Result:
-    from orchestrator.approvals import read_plan
     from orchestrator.certify import prove_remembered
     from orchestrator.planner import UnsafeRunbook
-    from orchestrator.workflow import look_and_plan
+    from orchestrator.workflow import filed_plan, look_and_plan
 
     _say(output, settings, f"{what} …", f"{what} …")
     look = before = None
     try:
         if wanted.plan_file:
-            plan = read_plan(wanted.plan_file)
+            plan = filed_plan(context, wanted.plan_file)
         else:
-            plan, before, look = asyncio.run(look_and_plan(context, wanted, tell=False))
+            plan, before, look = quickly.run(look_and_plan(context, wanted, tell=False))
     except UnsafeRunbook as unsafe:
         plan = unsafe.plan
     except Refused as refusal:

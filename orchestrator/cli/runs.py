@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
+from orchestrator.cli import quickly
 from orchestrator.cli.options import Settings, echo_json, output_option
 
 
@@ -135,5 +134,5 @@ def _go_on(settings: Settings, run: str, output: str) -> int:
     from orchestrator.app import open_context
     from orchestrator.cli.scenario import show as show_outcome
 
-    outcome = asyncio.run(workflow.resume(open_context(settings), run, quiet=output == "json"))
+    outcome = quickly.run(workflow.resume(open_context(settings), run, quiet=output == "json"))
     return show_outcome(settings, outcome, output)

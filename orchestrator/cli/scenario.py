@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from orchestrator.cli import quickly
 from orchestrator.cli.options import Settings, echo_json
 from orchestrator.errors import Usage
 from orchestrator.model.plan import Mode
@@ -92,7 +92,7 @@ def carry_out(settings: Settings, scenario: str, mode: Mode, words: dict[str, An
         quiet=output == "json",
         via_workers=via_workers(settings, asked=words["via_workers"]),
     )
-    outcome = asyncio.run(workflow.drill(open_context(settings), wanted, manner))
+    outcome = quickly.run(workflow.drill(open_context(settings), wanted, manner))
     return show(settings, outcome, output)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import time
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import Settings, echo_json, output_option
-from orchestrator.errors import Usage
+from orchestrator.cli import quickly
+from orchestrator.cli.options import Settings, centre_named, echo_json, output_option
+from orchestrator.errors import Findings, Usage
 
 if TYPE_CHECKING:
     from orchestrator.model.topology import Topology
@@ -90,11 +90,11 @@ def simulate(
         systems=systems,
         accept_loss=True,
     )
-    plan, _ = asyncio.run(workflow.make_plan(context, wanted))
+    plan, _ = quickly.run(workflow.make_plan(context, wanted))
     past = durations(settings.home, context.topology.id)
     found = forecast(plan, context.topology, past, runs=runs, seed=seed, what_if=what_if, progress=_progress(runs))
     _show(settings, found, output)
-    return 3 if any(s.missed > 0.01 for s in found.systems) or found.loses else 0
+    return Findings.exit_code if any(s.missed > 0.01 for s in found.systems) or found.loses else 0
 
 
 def _what_if(topology: Topology, without: tuple[str, ...], slow: tuple[str, ...], teams: int) -> WhatIf:
@@ -106,16 +106,10 @@ def _what_if(topology: Topology, without: tuple[str, ...], slow: tuple[str, ...]
     from orchestrator.simulation.forecast import WhatIf
 
     return WhatIf(
-        without=tuple(_centre(topology, w.removeprefix("centre-")) for w in without),
+        without=tuple(centre_named(w, topology.centre_by_id) for w in without),
         slow=tuple(_link(topology, words) for words in slow),
         teams=teams,
     )
-
-
-def _centre(topology: Topology, name: str) -> str:
-    if name not in topology.centre_by_id:
-        raise Usage(f"unknown centre {name!r}", hint=f"there are: {', '.join(topology.centre_by_id)}")
-    return name
 
 
 def _link(topology: Topology, words: str) -> tuple[str, str, float]:
@@ -128,7 +122,8 @@ def _link(topology: Topology, words: str) -> tuple[str, str, float]:
         more_s = seconds(found[3])
     except ValueError as error:
         raise Usage(f"cannot read --slow {words!r}: {error}", hint="a time with its unit: 200ms, 1s") from error
-    return _centre(topology, found[1]), _centre(topology, found[2]), more_s
+    one, other = (centre_named(word, topology.centre_by_id) for word in found.group(1, 2))
+    return one, other, more_s
 
 
 class _progress:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 from msgspec.structs import replace
 
+from orchestrator.cli import quickly
 from orchestrator.cli.options import Settings, output_option
 
 
@@ -45,7 +44,7 @@ def takeover(settings: Settings, run: str, centre: str, approved_by: tuple[str, 
 
     context = open_context(replace(settings, centre=centre or settings.centre))
     wanted = use_case.Wanted(run=run, approved_by=approved_by)
-    outcome = asyncio.run(
+    outcome = quickly.run(
         use_case.take_over(context, wanted, lambda text: click.echo(text, err=True), quiet=output == "json")
     )
     return show(settings, outcome, output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from orchestrator.cli.options import Settings, echo_json, output_option
+from orchestrator.cli.options import Settings, echo_json, output_option, refuse_unknown
 from orchestrator.errors import Usage
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def show(
 
     found = load(settings)
     known = {*found.centre_by_id, *(i.centre for i in found.instances())}
-    _known("centre", centres, known)
+    refuse_unknown("centre", centres, known)
     chosen = tables.in_centres([s for s in found.systems if s.id in _chosen(found, systems, groups)], centres)
     if output == "json":
         echo_json(msgspec.structs.replace(found, systems=tuple(chosen)))
@@ -192,19 +191,10 @@ def schema() -> None:
 
 def _chosen(found: Topology, systems: Collection[str], groups: Collection[str]) -> set[str]:
     """Ids of the systems that are asked for by name or by group; all where nothing is asked for."""
-    _known("system", systems, found.system_by_id)
-    _known("group", groups, {group.id for group in found.groups})
+    refuse_unknown("system", systems, found.system_by_id)
+    refuse_unknown("group", groups, {group.id for group in found.groups})
     everything = not systems and not groups
     return {s.id for s in found.systems if everything or s.id in systems or s.group in groups}
-
-
-def _known(what: str, names: Collection[str], known: Collection[str]) -> None:
-    """A misspelt filter must not show nothing and look like an answer."""
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            listed = ", ".join(sorted(known)[:20]) or "none"
-            raise Usage(f"no {what} {name!r}", hint=f"did you mean {close[0]!r}?" if close else f"there are: {listed}")
 
 
 def _print(table: Table) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import difflib
 import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import Settings, echo_json, output_option
+from orchestrator.cli import quickly
+from orchestrator.cli.options import Settings, echo_json, output_option, refuse_unknown
 from orchestrator.errors import Findings, Unreadable, Usage
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import Part, Progress, ProofProgress, ServiceProof, proof_ok
@@ -111,7 +110,7 @@ def verify(
     )
     if against is not None:
         return _against(context, against, options, output)
-    proofs = asyncio.run(_prove(context, choose(context.topology, systems, centres), options, output))
+    proofs = quickly.run(_prove(context, choose(context.topology, systems, centres), options, output))
     _show(proofs, settings.lang, output)
     return _exit_code(proofs)
 
@@ -124,8 +123,8 @@ def choose(topology: Topology, systems: Collection[str], centres: Collection[str
     """
     from orchestrator.model.topology import Nature
 
-    _known("system", systems, topology.system_by_id)
-    _known("centre", centres, topology.centre_by_id)
+    refuse_unknown("system", systems, topology.system_by_id)
+    refuse_unknown("centre", centres, topology.centre_by_id)
     found = tuple(
         v
         for v in topology.services()
@@ -136,14 +135,6 @@ def choose(topology: Topology, systems: Collection[str], centres: Collection[str
     if not found:
         raise Usage("these filters leave nothing to verify", hint="take --system or --centre away")
     return found
-
-
-def _known(what: str, names: Collection[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            listed = ", ".join(sorted(known)[:20])
-            raise Usage(f"no {what} {name!r}", hint=f"did you mean {close[0]!r}?" if close else f"there are: {listed}")
 
 
 async def _prove(
@@ -158,10 +149,10 @@ def _against(context: Context, name: str, options: Options, output: str) -> int:
     """Compare the primary's content with a copy that follows nobody."""
     from orchestrator.verification.service import compare_against
 
-    _known("instance", [name], context.topology.instance_by_id)
+    refuse_unknown("instance", [name], context.topology.instance_by_id)
     service = context.topology.service_by_id[context.topology.instance_by_id[name].service]
     teller = _teller(context.lang, output)
-    primary, content = asyncio.run(compare_against(service, context.row_source, name, options, teller))
+    primary, content = quickly.run(compare_against(service, context.row_source, name, options, teller))
     if output == "json":
         echo_json(content)
     else:

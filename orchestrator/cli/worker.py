@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 import click
 from msgspec.structs import replace
 
+from orchestrator.cli import quickly
 from orchestrator.cli.options import Settings
 
 
@@ -37,5 +37,5 @@ def worker(settings: Settings, centre: str, listen: str) -> None:
     from orchestrator.app import open_context
 
     context = open_context(replace(settings, centre=centre or settings.centre))
-    asyncio.run(use_case.work(context, listen, lambda text: click.echo(text, err=True)))
+    quickly.run(use_case.work(context, listen, lambda text: click.echo(text, err=True)))
     os._exit(0)  # the durable-execution library's threads go on trying a store that is away, and would be waited for

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.diskfile import read, write, write_bytes
-from orchestrator.errors import Refused, Usage
+from orchestrator.errors import Refused, Usage, guess
 from orchestrator.execution.history import Answer, History
 from orchestrator.model.plan import Plan, Verb
 from orchestrator.model.run import RunState
@@ -73,9 +72,8 @@ class Conversation(ABC):
         known = self.plan.step_by_id
         if step not in known or known[step].verb not in ASKING:
             asking = [s.id for s in self.plan.steps if s.verb in ASKING]
-            close = difflib.get_close_matches(step, asking, n=1)
-            guess = f"did you mean {close[0]!r}?" if close else f"steps that ask: {', '.join(asking) or 'none'}"
-            raise Usage(f"run {self.id} has no step {step!r} that asks", hint=guess)
+            hint = guess(step, asking, "steps that ask")
+            raise Usage(f"run {self.id} has no step {step!r} that asks", hint=hint)
         if not answer.name.strip() or not answer.answer.strip():
             raise Usage("an answer needs a name and words")
         if self.history().state is not RunState.RUNNING:

@@ -6,11 +6,8 @@ The executor asks these while it runs, and the prover for every state that a run
 from __future__ import annotations
 
 from orchestrator.execution.history import History
-from orchestrator.model.plan import Mode, Plan, ScenarioKind, Step, Undo, Verb
+from orchestrator.model.plan import EXERCISES, Plan, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import RunState
-
-EXERCISES = frozenset({Mode.TABLETOP, Mode.REHEARSAL})
-"""Modes that change nothing."""
 
 
 def may_start(plan: Plan, history: History, step: Step) -> bool:

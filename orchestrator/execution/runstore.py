@@ -34,11 +34,10 @@ from orchestrator.execution.conversation import Control, Conversation, as_file_n
 from orchestrator.execution.history import History
 from orchestrator.execution.naming import free_name
 from orchestrator.model.observation import Snapshot
-from orchestrator.model.plan import Approval, Mode, Plan
+from orchestrator.model.plan import TOUCHING, Approval, Plan
 from orchestrator.model.run import Event, Record, RunState, RunSummary
 from orchestrator.model.topology import Frozen, Setting, Topology
 
-TOUCHING = frozenset({Mode.ISOLATED, Mode.LIVE})
 SHARED = "team.json"  # marks a run that a team's store holds
 RESUMABLE = frozenset({RunState.RUNNING, RunState.DEGRADED, RunState.PARTIAL})
 

@@ -21,7 +21,7 @@ from orchestrator.execution.history import UNTOUCHING, WOULD, Answer
 from orchestrator.execution.ports import Ports, Site
 from orchestrator.execution.runlog import RunLog, settings
 from orchestrator.model.observation import Finding, Snapshot, Verdict
-from orchestrator.model.plan import Condition, Mode, ScenarioKind, Step, Undo, Verb
+from orchestrator.model.plan import EXERCISES, Condition, Mode, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import Event
 from orchestrator.model.topology import Instance, Service, Setting, Text
 from orchestrator.providers.base import Order
@@ -96,7 +96,7 @@ class Stepper:
     def __init__(self, site: Site, ports: Ports, log: RunLog) -> None:
         self._site, self._ports, self._log = site, ports, log
         self._mode = site.plan.mode
-        self._would = self._mode in {Mode.TABLETOP, Mode.REHEARSAL}
+        self._would = self._mode in EXERCISES
 
     async def run(self, step: Step) -> None:
         """Carry one step out, up to and including the record that it is done.
@@ -180,7 +180,7 @@ class Stepper:
         if step.verb is Verb.ASK:
             answer = await self._answer(step)
             return f"{answer.name}: {answer.answer}"
-        if not _repeatable(step) and step.id in self._log.history.effected:
+        if not step.repeatable and step.id in self._log.history.effected:
             return "took effect before the run was interrupted"
         if await self._settled_by_person(step):
             return "a person says that it took effect"
@@ -188,13 +188,13 @@ class Stepper:
         self._log.write(Event.EFFECT_STARTED, step.id, step.verb.value, would)
         if step.verb is Verb.INJECT:
             self._log.write(Event.FAULT_INJECTED, step.id, self._fault(step))
-        await self._log.settle(must=not _repeatable(step))
+        await self._log.settle(must=not step.repeatable)
         with spent.on("action_s"):
             detail = await self._do(step)
         if step.verb is Verb.HEAL:
             self._log.write(Event.FAULT_HEALED, step.id)
         self._log.write(Event.EFFECT_DONE, step.id, detail, would)
-        if not _repeatable(step):
+        if not step.repeatable:
             await self._log.settle()
         return detail
 
@@ -322,7 +322,7 @@ class Stepper:
 
         True: a person says so. False: it is to run (it never began, may run again, or a person says that it did not).
         """
-        if step.id not in self._log.history.open or _repeatable(step):
+        if step.id not in self._log.history.open or step.repeatable:
             return False
         text = Text(
             en=f"{step.text.en}: interrupted, it is not known whether it took effect. Answer done, again or failed.",
@@ -360,11 +360,6 @@ def _being_stopped() -> bool:
     """Whether the operator has stopped the run at once: what an action says while it is broken off is no failure."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _repeatable(step: Step) -> bool:
-    """Every verb of an actor is idempotent by contract; a playbook only where it says so."""
-    return step.verb is not Verb.RUN_PLAYBOOK or step.param("idempotent").casefold() in {"true", "yes", "1"}
 
 
 def _all_pass(findings: Collection[Finding]) -> bool:

@@ -7,14 +7,13 @@ Words: `kill-centre a`, `freeze-centre a`, `thaw-centre a`, `cut-link a-b` (both
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.errors import PartialState, Usage
+from orchestrator.errors import PartialState, Usage, guess
 from orchestrator.lab import layout, postgres, processes, services, state
 from orchestrator.lab.layout import Place
 from orchestrator.lab.processes import Process
@@ -67,7 +66,7 @@ def _parse_one(text: str) -> Fault:
     try:
         kind = FaultKind(head)
     except ValueError as e:
-        raise Usage(f"unknown fault {head!r}", hint=_guess(head, tuple(FaultKind))) from e
+        raise Usage(f"unknown fault {head!r}", hint=guess(head, tuple(FaultKind))) from e
     wanted = 2 if kind is FaultKind.SLOW_LINK else 1
     if len(rest) != wanted:
         raise Usage(f"{kind} takes {wanted} word{'s'[: wanted - 1]}, not {len(rest)}", hint=_example(kind))
@@ -90,14 +89,9 @@ def _example(kind: FaultKind) -> str:
     return f"for example: {kind} {rest}"
 
 
-def _guess(word: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
-
-
 def _known(word: str, known: tuple[str, ...], what: str) -> str:
     if word not in known:
-        raise Usage(f"the lab has no {what} {word!r}", hint=_guess(word, known))
+        raise Usage(f"the lab has no {what} {word!r}", hint=guess(word, known))
     return word
 
 

@@ -94,6 +94,17 @@ class Phase(StrEnum):
     PROTECT = "protect"
 
 
+APPROVERS = 2
+"""So many different people consent where one is not enough."""
+USERS_FIRST_S = 20.0
+"""Protection waits so long, counted from when it could begin, for users who are not served yet."""
+
+
+def is_repeatable(verb: Verb, idempotent: str) -> bool:
+    """Whether an action may run twice: every verb of an actor by contract; a playbook only where its param says so."""
+    return verb is not Verb.RUN_PLAYBOOK or idempotent.casefold() in {"true", "yes", "1"}
+
+
 class Undo(Frozen, kw_only=True):
     """The way back of a step."""
 
@@ -134,6 +145,11 @@ class Step(Frozen, kw_only=True):
         """The value of a parameter, or `default`."""
         return next((s.value for s in self.params if s.name == name), default)
 
+    @property
+    def repeatable(self) -> bool:
+        """See `is_repeatable`."""
+        return is_repeatable(self.verb, self.param("idempotent"))
+
 
 class ScenarioKind(StrEnum):
     """What sort of move a scenario is."""
@@ -152,6 +168,11 @@ class Mode(StrEnum):
     REHEARSAL = "rehearsal"
     ISOLATED = "isolated"
     LIVE = "live"
+
+
+EXERCISES = frozenset({Mode.TABLETOP, Mode.REHEARSAL})
+"""Modes that change nothing."""
+TOUCHING = frozenset(Mode) - EXERCISES
 
 
 class Loss(Frozen, kw_only=True):
@@ -214,7 +235,7 @@ class Plan(Frozen, kw_only=True, dict=True):
     @property
     def needs_two(self) -> bool:
         """Whether two named people must consent before it is carried out."""
-        if self.mode not in {Mode.LIVE, Mode.ISOLATED}:
+        if self.mode not in TOUCHING:
             return False
         return self.loses_data or bool(self.attested) or (self.mode is Mode.LIVE and not self.lab)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, guess
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Verb
 from orchestrator.model.request import Request
@@ -110,11 +109,9 @@ def _check_lost(topology: Topology, runbook: Runbook, request: Request) -> None:
 
 
 def _known(what: str, name: str, known: Iterable[str]) -> None:
-    names = sorted(known)
+    names = set(known)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names[:12])}"
-        raise Refused(f"unknown {what} {name!r}", hint=hint)
+        raise Refused(f"no {what} {name!r}", hint=guess(name, names))
 
 
 def _standings(topology: Topology, systems: Sequence[System], snapshot: Snapshot | None) -> dict[str, Standing]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from orchestrator.model.plan import Loss, Plan, ScenarioKind, Step, Verb
+from orchestrator.model.plan import APPROVERS, Loss, Plan, ScenarioKind, Step, Verb
 from orchestrator.model.runbook import LostRule, Runbook, SystemRule, TargetRule
 from orchestrator.model.topology import Frozen
 from orchestrator.reports.words import Words
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 STEPS_MAX = 80
 """Above so many steps, those of one wave that do the same are counted instead of listed."""
 LOSSES_MAX = 12
-APPROVERS = 2
 
 
 class Line(Frozen, kw_only=True):

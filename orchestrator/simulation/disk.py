@@ -82,6 +82,7 @@ class SimDurable:
 
     def __init__(self, store: SimStore, alive: Callable[[], bool]) -> None:
         self._store, self._alive = store, alive
+        self._untold: dict[str, str] = {}
 
     def reserve(self, names: Sequence[str]) -> None:
         """The same steps in the same order in every life, or the store's numbers would mean other steps."""
@@ -89,13 +90,14 @@ class SimDurable:
             raise AssertionError("steps were reserved in another order than in the life before")
         self._store.reserved = tuple(names)
 
-    async def step(self, name: str, body: Any) -> str:
-        """Run `body`, or give what it returned in an earlier life."""
+    async def step(self, name: str, body: Any, *, urgent: bool = False) -> str:
+        """Run `body`, or give what it returned in an earlier life; an urgent end is remembered with the next other."""
         if self._store.gone:
             return str(await body())
         if name in self._store.outcomes:
             return self._store.outcomes[name]
-        outcome = str(await body())
-        if self._alive() and not self._store.gone:
-            self._store.outcomes[name] = outcome
-        return outcome
+        self._untold[name] = str(await body())
+        if self._alive() and not self._store.gone and not urgent:
+            self._store.outcomes |= self._untold
+            self._untold.clear()
+        return self._untold.get(name) or self._store.outcomes[name]

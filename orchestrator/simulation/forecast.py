@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-from orchestrator.model.plan import Fact, Phase, Plan, Step, Verb
+from orchestrator.model.plan import USERS_FIRST_S, Fact, Phase, Plan, Step, Verb
 from orchestrator.model.topology import Frozen, Topology
 
 Durations = Mapping[tuple[Verb, str], Sequence[float]]
@@ -24,8 +24,6 @@ ENOUGH = 5
 """So many measured durations are drawn from as they are; fewer give a middle, with an assumed spread."""
 SPREAD = 1.5
 """Assumed: two of three durations lie within this factor of the middle."""
-USERS_FIRST_S = 20.0
-"""As in the executor: protection waits so long for users who are not served yet."""
 TALKS: Mapping[Verb, int] = {
     Verb.FENCE: 10,
     Verb.UNFENCE: 10,

@@ -167,13 +167,14 @@ class Keeper:
                 return
             with self._state:
                 if not done.current:
-                    self._superseded = (
-                        f"run {self.run} has been taken over in the state store (this executor had {self.epoch})"
-                    )
+                    self._overtaken()
                 for seq, _ in waiting:
                     self._unshipped.pop(seq, None)
                 self._say_alone(done.held)
                 self._state.notify_all()
+
+    def _overtaken(self) -> None:
+        self._superseded = f"run {self.run} has been taken over in the state store (this executor had {self.epoch})"
 
     def _say_alone(self, held: bool) -> None:
         if self._alone == (not held):
@@ -246,9 +247,7 @@ class Keeper:
         current = store.renew(self._renew_line, self.run, self.epoch, self._store_look(), RENEW_S / 2)
         with self._state:
             if not current:
-                self._superseded = (
-                    f"run {self.run} has been taken over in the state store (this executor had {self.epoch})"
-                )
+                self._overtaken()
                 self._state.notify_all()
                 return
             self._lease = self._lease.renewed(sent_s)

@@ -31,7 +31,6 @@ FORK = multiprocessing.get_context("fork")
 SYSTEMS = ("s0", "s1", "s2")
 IDEMPOTENT = (Verb.START, Verb.REPOINT, Verb.DEMOTE, Verb.STOP)
 DIRECT_DAGS = int(os.environ.get("DRCTL_TEST_DAGS", "50"))
-DBOS_DAGS = 6
 EXIT_BUG = 70
 durable.preload()  # once, before every fork
 
@@ -181,9 +180,7 @@ def kill_and_resume(home: Path, seed: int, *, dbos: bool, lose_store: bool = Fal
             process.join(60)
         else:
             process = spawn(home, run_id, dbos=dbos)
-            time.sleep(dice.uniform(0.0, 0.08) + (0.35 if dbos else 0.0))
-            process.kill()
-            process.join(10)
+            _kill_after(process, runstore.open_run(home, run_id).path / "journal.jsonl", dice.randint(1, 12))
         kills += process.exitcode == -signal.SIGKILL
         assert process.exitcode in {-signal.SIGKILL, 0, 5}, complaints(home)
         if lose_store and dice.random() < 0.5:
@@ -194,6 +191,18 @@ def kill_and_resume(home: Path, seed: int, *, dbos: bool, lose_store: bool = Fal
         assert finish(home, run_id, dbos=dbos) == 0, complaints(home)
     assert run.history().state is RunState.DONE
     return kills, assert_whole(home, made)
+
+
+def _kill_after(process: Any, journal: Path, records: int) -> None:
+    """Kill it, wherever it is, once it has written so many records more; by its own progress, so at any speed."""
+    wanted = _length(journal) + records
+    wait_until(lambda: _length(journal) >= wanted or not process.is_alive())
+    process.kill()
+    process.join(10)
+
+
+def _length(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
 def _boundary(dice: random.Random, made: Plan) -> str:

@@ -21,7 +21,7 @@ from orchestrator.execution.ports import Ports
 from orchestrator.execution.runstore import Owner, Run
 from orchestrator.executor import execute
 from orchestrator.model.observation import Finding, Snapshot
-from orchestrator.model.plan import Condition, Mode, Plan, Step, Verb
+from orchestrator.model.plan import TOUCHING, Condition, Plan, Step, Verb
 from orchestrator.model.run import Event, Record, RunState
 from orchestrator.providers.base import Actor, Order, Outcome
 from orchestrator.providers.recording import Recording
@@ -245,7 +245,7 @@ class Process:
     def ports(self) -> Ports:
         """Hands and eyes."""
         world, topology = self._world, self._situation.states.ground.topology
-        touching = self._situation.plan.mode in {Mode.LIVE, Mode.ISOLATED}
+        touching = self._situation.plan.mode in TOUCHING
 
         async def look(names: Collection[str], within_s: float) -> Snapshot:
             self._must_live()

@@ -63,7 +63,7 @@ def test_a_large_plan_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("words", "code", "message"),
     [
         (("plan", "centre-los"), 2, "did you mean 'centre-lost'"),
-        (("plan", "centre-lost", "--lost", "x", "--mode", "tabletop"), 5, "unknown centre 'x'"),
+        (("plan", "centre-lost", "--lost", "x", "--mode", "tabletop"), 5, "no centre 'x'"),
         (("plan", "site-lost", "--lost", "a", "--lost", "b", "--mode", "tabletop"), 5, "add --accept-loss"),
         (("plan", "centre-lost", "--mode", "maybe"), 2, "maybe"),
         (("plan", "centre-lost", "--lost", "a", "--mode", "rehearsal"), 6, "not one instance could be read"),
@@ -83,6 +83,15 @@ def filed(tmp_path: Path, *words: str) -> Path:
     given = words or ("site-lost", "--lost", "a", "--lost", "b", "--accept-loss")
     assert drctl(tmp_path, "plan", *given, "--mode", "tabletop", "-o", str(file)) == 0
     return file
+
+
+@pytest.mark.parametrize("command", [("prove",), ("lint", "--dark", "a"), ("drill", "run")])
+def test_a_plan_of_another_estate_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    file = filed(tmp_path)
+    assert drctl(tmp_path, "--estate", "chongqing", *command, str(file)) == 5
+    assert "not the one that the plan was made for" in capsys.readouterr().err
 
 
 def test_two_people_approve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

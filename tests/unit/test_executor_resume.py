@@ -17,7 +17,7 @@ from orchestrator.execution.conversation import Control
 from orchestrator.execution.history import Answer
 from orchestrator.executor import execute, verdict_of
 from orchestrator.model.observation import Snapshot
-from orchestrator.model.plan import Fact, Mode, Step, Verb
+from orchestrator.model.plan import EXERCISES, Fact, Mode, Step, Verb
 from orchestrator.model.run import Event, RunState
 from orchestrator.model.topology import Kind
 from orchestrator.providers.recording import Recording
@@ -123,7 +123,7 @@ async def test_a_step_that_waits_heeds_an_abort(tmp_path: Path) -> None:
     assert await asyncio.wait_for(waiting, 5) is RunState.ABORTED
 
 
-@pytest.mark.parametrize("mode", [Mode.TABLETOP, Mode.REHEARSAL])
+@pytest.mark.parametrize("mode", sorted(EXERCISES))
 async def test_an_exercise_touches_nothing(tmp_path: Path, mode: Mode) -> None:
     looked: list[str] = []
     stage = Stage(tmp_path, failover(), mode=mode)
@@ -210,7 +210,7 @@ async def test_a_store_that_contradicts_the_journal_is_found(tmp_path: Path) -> 
         def reserve(self, names: Any) -> None:
             pass
 
-        async def step(self, name: str, body: Any) -> str:
+        async def step(self, name: str, body: Any, *, urgent: bool = False) -> str:
             return f"done {'0' * 64}"
 
     stage = Stage(tmp_path, [step("one", Verb.START, A)])

@@ -8,10 +8,10 @@ from random import Random
 import msgspec
 import pytest
 
-from orchestrator.model.plan import Mode, Phase, Plan, Step, Verb
+from orchestrator.model.plan import USERS_FIRST_S, Mode, Phase, Plan, Step, Verb
 from orchestrator.model.request import Timings
 from orchestrator.planner import plan
-from orchestrator.simulation.forecast import USERS_FIRST_S, Durations, Forecast, WhatIf, forecast
+from orchestrator.simulation.forecast import Durations, Forecast, WhatIf, forecast
 from tests.unit.build import estate, full_system, lab, request, runbook
 
 TOPOLOGY = lab()

@@ -53,10 +53,10 @@ def refusal(
 @pytest.mark.parametrize(
     ("scenario", "words", "message", "hint"),
     [
-        ("centre-lost", {"lost": ("x",)}, "unknown centre 'x'", "there are: a, b, c"),
-        ("centre-lost", {"lost": ("a",), "target": "bb"}, "unknown centre 'bb'", "did you mean 'b'"),
+        ("centre-lost", {"lost": ("x",)}, "no centre 'x'", "there are: a, b, c"),
+        ("centre-lost", {"lost": ("a",), "target": "bb"}, "no centre 'bb'", "did you mean 'b'"),
         ("centre-lost", {"lost": ("a",), "target": "a"}, "a is lost and cannot take over", "--to"),
-        ("centre-lost", {"lost": ("a",), "systems": ("sharin",)}, "unknown system 'sharin'", "'sharing'"),
+        ("centre-lost", {"lost": ("a",), "systems": ("sharin",)}, "no system 'sharin'", "'sharing'"),
         ("centre-lost", {}, "needs --lost", "a, b, c"),
         ("centre-lost", {"lost": ("a", "b")}, "a whole city is lost", "site-lost"),
         ("site-lost", {"lost": ("a",)}, "no whole city", "centre-lost"),
