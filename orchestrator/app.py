@@ -15,8 +15,8 @@ from orchestrator.model.topology import Kind, Topology
 from orchestrator.providers.kinds import KINDS
 
 if TYPE_CHECKING:
+    from orchestrator.context import Context
     from orchestrator.settings import Settings
-    from orchestrator.workflow import Context
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where inventories/, playbooks/ and runbooks/ stand."""
@@ -75,6 +75,7 @@ def open_context(settings: Settings) -> Context:
         Usage: no such estate.
         BadFile: its topology is wrong.
     """
+    from orchestrator.context import Context
     from orchestrator.providers.haproxy import HAProxy
     from orchestrator.providers.http_app import HttpApp
     from orchestrator.providers.playbook import Playbooks
@@ -82,7 +83,6 @@ def open_context(settings: Settings) -> Context:
     from orchestrator.providers.postgresql_canary import canary_rows
     from orchestrator.providers.postgresql_rows import PostgresRows
     from orchestrator.providers.recording import Recording
-    from orchestrator.workflow import Context
 
     topology = load(settings)
     folder = estate_path(settings)

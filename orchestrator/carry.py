@@ -51,7 +51,7 @@ class Injector(Protocol):
 
 
 class Means(Protocol):
-    """What a run is carried out with; `workflow.Context` is one."""
+    """What a run is carried out with; `context.Context` is one."""
 
     @property
     def home(self) -> Path: ...

@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator.carry import Manner, Outcome, carry_out
 from orchestrator.checks.centre import centre_state
+from orchestrator.context import Context, refuse_alone
 from orchestrator.durable import preload
 from orchestrator.errors import Refused, Unreadable, Usage
 from orchestrator.evidence.journal import Entry
@@ -34,7 +35,6 @@ from orchestrator.team.member import controller, rebuild
 from orchestrator.team.revival import Revival, Revived, actor_of
 from orchestrator.team.session import Line, Seen, StoreAway, connect_primary, look, primary_of
 from orchestrator.team.store import LeaseRow
-from orchestrator.workflow import Context, refuse_alone
 
 POLL_S = 0.2
 Tell = Callable[[str], None]

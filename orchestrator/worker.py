@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from orchestrator.context import Context, refuse_alone
 from orchestrator.errors import Refused, Usage
 from orchestrator.execution.conversation import as_file_name
 from orchestrator.model.view import View
@@ -27,7 +28,6 @@ from orchestrator.team import observers, store
 from orchestrator.team.address import Host, StoreAddress, parse
 from orchestrator.team.session import Line, StoreAway, connect_primary
 from orchestrator.team.witness import Witness, WitnessAway
-from orchestrator.workflow import Context, refuse_alone
 
 if TYPE_CHECKING:
     from aiohttp import web

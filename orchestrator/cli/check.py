@@ -18,9 +18,9 @@ from orchestrator.cli.quickly import run
 from orchestrator.errors import Findings, Unreadable, Usage
 
 if TYPE_CHECKING:
+    from orchestrator.context import Context
     from orchestrator.model.topology import Topology
     from orchestrator.reports.findings import CentreSight, CheckReport
-    from orchestrator.workflow import Context
 
 WATCH_S = 2.0
 

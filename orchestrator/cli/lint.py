@@ -12,9 +12,9 @@ from orchestrator.errors import Findings, Refused
 from orchestrator.model.plan import Mode
 
 if TYPE_CHECKING:
+    from orchestrator.context import Context
     from orchestrator.model.observation import Finding
     from orchestrator.model.plan import Plan
-    from orchestrator.workflow import Context
 
 
 @click.command()

@@ -15,8 +15,9 @@ from orchestrator.model.certificate import Certificate, Counterexample, MachineS
 from orchestrator.model.topology import Frozen
 
 if TYPE_CHECKING:
+    from orchestrator.context import Context
     from orchestrator.model.topology import Topology
-    from orchestrator.workflow import Context, Wanted
+    from orchestrator.workflow import Wanted
 
 
 class Result(Frozen, kw_only=True):

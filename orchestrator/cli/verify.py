@@ -15,9 +15,9 @@ from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import Part, Progress, ProofProgress, ServiceProof, proof_ok
 
 if TYPE_CHECKING:
+    from orchestrator.context import Context
     from orchestrator.model.topology import Service, Topology
     from orchestrator.verification.options import Options
-    from orchestrator.workflow import Context
 
 
 @click.command()

@@ -16,10 +16,10 @@ import pytest
 from orchestrator.app import open_context
 from orchestrator.checks.conditions import Evidence, judge, remember
 from orchestrator.cli.options import Settings
+from orchestrator.context import Context
 from orchestrator.model.observation import Finding, Reach, Verdict
 from orchestrator.model.plan import Condition, Fact, Verb
 from orchestrator.providers.base import Order
-from orchestrator.workflow import Context
 from tests.integration.labs import Lab, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]

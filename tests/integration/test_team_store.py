@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.app import open_context
+from orchestrator.context import Context
 from orchestrator.errors import Refused
 from orchestrator.evidence.journal import Superseded
 from orchestrator.execution import runstore
@@ -30,7 +31,6 @@ from orchestrator.settings import Settings
 from orchestrator.team import store
 from orchestrator.team.lease import LEASE_S, MARGIN_S
 from orchestrator.team.session import connect_primary
-from orchestrator.workflow import Context
 from tests.simestate import plan, step, topology
 from tests.simworld import SimWorld
 
