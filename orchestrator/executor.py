@@ -234,6 +234,7 @@ class _Engine:
 
     def _hold_against_journal(self, step: Step, outcome: str) -> None:
         if outcome.startswith("done") and outcome != _outcome(self._history, step):
+            self._run.journal.check_epoch()  # one that was overtaken hears of its successor's steps
             raise Tampered(
                 f"the state store says that {step.id} is done, and the journal of run {self._run.id} does not agree",
                 hint="the journal or the store was changed; look at both before anything is done",

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    """One team for both tests: the first leaves the estate healthy."""
+    """One team for all tests: each leaves the estate healthy."""
     with team(tmp_path_factory.mktemp("team")) as found:
         yield found
 
@@ -125,3 +125,23 @@ async def an_older_order_is_refused_by_the_worker(members: Team, records: list[d
     finally:
         dispatcher.close()
     assert members.home.ask("sharing/db@b", "show default_transaction_read_only") == [("off",)]
+
+
+def test_two_people_take_over_without_waiting_for_the_lease(members: Team) -> None:
+    """One alone cannot; the controller that they take it from changes nothing when it wakes."""
+    words = ("centre-lost", "--lost", "b", "--to", "a", "--fault", "stop-service open-data/db@b", "--no-canary")
+    old = members.controller_at("open-data/db@a:promote", "c", *words, "--system", "open-data")
+    old.send_signal(signal.SIGSTOP)
+    alone = members.takeover("a", "--approved-by", "Li Wei", "--approved-by", "li  wei", expect=2)
+    assert "one person alone" in alone.stderr
+    done = members.takeover("a", "--approved-by", "Li Wei", "--approved-by", "Chen Yu")
+    assert "Li Wei and Chen Yu approve the take-over" in done.stderr
+    assert "waiting for the lease" not in done.stderr
+    (taken,) = (r for r in members.journal("a", "operator") if r["event"] == "run_taken_over")
+    assert [d["value"] for d in taken["data"] if d["name"] == "approved_by"] == ["Li Wei", "Chen Yu"]
+    kept = members.journal("c", "controller")
+    old.send_signal(signal.SIGCONT)
+    assert old.wait(60) == 5, members.output("controller-c")
+    after = members.journal("c", "controller")
+    assert [r for r in after[len(kept) :] if r["event"] == "effect_started"] == []
+    three_copies_behind(members.home, "open-data", "a", "b")

@@ -220,6 +220,23 @@ async def test_a_store_that_contradicts_the_journal_is_found(tmp_path: Path) -> 
     run.release()
 
 
+async def test_one_that_was_overtaken_hears_of_its_successors_steps(tmp_path: Path) -> None:
+    """It is superseded; to call the journal tampered with would send an operator the wrong way (found by a seed)."""
+    stage = Stage(tmp_path, [step("one", Verb.START, A)])
+    run = await stage.start()
+
+    class Successor:
+        def reserve(self, names: Any) -> None:
+            pass
+
+        async def step(self, name: str, body: Any, *, urgent: bool = False) -> str:
+            runstore.open_run(tmp_path, run.id).acquire(takeover=True)
+            return f"done {'0' * 64}"
+
+    with pytest.raises(Superseded):
+        await execute(stage.plan, run, stage.world.ports(run), Successor())
+
+
 async def test_the_crash_hook_is_for_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CRASH_AT, "effect_started:*:before")
     stage = Stage(tmp_path, [step("one", Verb.START, A)], lab=False)
