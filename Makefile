@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help drill test lint bench crash sim sim-mutations setup lock clean
+.PHONY: help drill test lint bench bench-verify crash sim sim-mutations setup lock clean
 
 help: ## what can be made here
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ sim-mutations: $(READY) ## every safeguard broken in turn: how many seeds until 
 
 bench: $(READY) ## ratios against floors and peers, measured in this run
 	$(BIN)/python -m tests.benchmarks
+
+bench-verify: $(READY) ## verification of rows, objects and endpoints against floors and peers
+	$(BIN)/python -m tests.benchmarks.verify
 
 lock: ## renew requirements/all.txt from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \

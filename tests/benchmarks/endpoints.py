@@ -21,7 +21,7 @@ from orchestrator.providers.base import Outcome
 from orchestrator.providers.http_app import HttpApp
 from tests.benchmarks.app_server import FIRST_PORT
 from tests.benchmarks.measure import ROOT, Row
-from tests.unit.test_many_endpoints import apps
+from tests.unit.build import apps
 
 PORTS = 500
 HOSTS = 10

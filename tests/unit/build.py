@@ -242,3 +242,14 @@ def request(mode: Mode = Mode.REHEARSAL, **fields: Any) -> Request:
 def runbook(key: str) -> Runbook:
     """One of the program's own runbooks."""
     return load_runbook(RUNBOOKS / f"{key}.yaml")
+
+
+def apps(addresses: list[str]) -> Topology:
+    """An estate with an HTTP app at each address."""
+    return estate([system(f"s{n}", [_app(f"s{n}", address)]) for n, address in enumerate(addresses)])
+
+
+def _app(name: str, address: str) -> Service:
+    key = f"{name}/app"
+    one = Instance(id=f"{key}@a", service=key, centre="a", role=Role.PRIMARY, address=address)
+    return Service(id=key, system=name, name="app", kind="http-app", nature=Nature.ACTIVE, instances=(one,))

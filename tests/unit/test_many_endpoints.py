@@ -12,29 +12,19 @@ from contextlib import asynccontextmanager
 import pytest
 
 from orchestrator.model.observation import Reach, Reading, Snapshot
-from orchestrator.model.topology import Instance, Kind, Nature, Role, Service, Topology
+from orchestrator.model.topology import Instance, Kind, Nature, Service, Topology
 from orchestrator.observer import AT_ONCE, observe
 from orchestrator.providers.base import Outcome
 from orchestrator.providers.http_app import HttpApp
 from orchestrator.providers.http_probe import Look, Strange
 from orchestrator.providers.http_request import Answer, NoAnswer
-from tests.unit.build import estate, system
+from tests.unit.build import apps
 
 HEALTH = b'{"upstream":"a","epoch":7,"writable":true,"serving":true}'
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(HEALTH), HEALTH)
 READY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length:0\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(HEALTH), HEALTH)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def apps(addresses: list[str]) -> Topology:
-    return estate([system(f"s{n}", [_app(f"s{n}", address)]) for n, address in enumerate(addresses)])
-
-
-def _app(name: str, address: str) -> Service:
-    key = f"{name}/app"
-    one = Instance(id=f"{key}@a", service=key, centre="a", role=Role.PRIMARY, address=address)
-    return Service(id=key, system=name, name="app", kind="http-app", nature=Nature.ACTIVE, instances=(one,))
 
 
 async def no_playbook(*_: object) -> Outcome:
