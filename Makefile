@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help drill test lint bench bench-verify crash sim sim-mutations setup lock clean
+.PHONY: help drill test lint bench bench-verify integration-namespaces integration-ceph crash sim sim-mutations setup lock clean
 
 help: ## what can be made here
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,13 @@ test: lint ## everything that CI runs
 	$(BIN)/python -m pytest tests/simulation -n 2
 	$(BIN)/python -m pytest tests/integration --cov --cov-append --cov-report= --durations=10
 	$(BIN)/python -m coverage report --skip-covered --include='$(CORE)' --fail-under=90
+
+integration-namespaces: $(READY) ## the lab's tests and drills again, with a network namespace for each centre (root)
+	DRCTL_LAB_NET=namespaces $(BIN)/python -m pytest tests/integration/test_drills.py tests/integration/test_lab_faults.py \
+	  tests/integration/test_lab_estate.py tests/integration/test_lab_namespaces.py tests/integration/test_check_lab.py
+
+integration-ceph: $(READY) ## buckets in three zones of a real Ceph (root, apt): contract, verification, lag, loss, failover, WORM
+	@$(BIN)/python -m tests.ceph
 
 crash: $(READY) ## kill -9 anywhere on real databases: the whole matrix, or SAMPLE=40 of it; stop and go on at will
 	$(BIN)/python -m tests.crash $(if $(SAMPLE),--sample $(SAMPLE))

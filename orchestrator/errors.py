@@ -90,6 +90,6 @@ def guess(name: str, known: Iterable[str], listed: str = "there are") -> str:
     """The hint for a name that is not there: the nearest one, else what there is."""
     import difflib
 
-    names = sorted(known)
+    names = sorted(str(one) for one in known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"{listed}: {', '.join(names[:SHOWN_MAX]) or 'none'}"

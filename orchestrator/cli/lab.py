@@ -17,7 +17,7 @@ def lab() -> None:
     """Three real centres on this machine.
 
     Nine PostgreSQL databases, nine apps and three HAProxy entries in the centres a, b and c, with delay between them.
-    Needs no root; only loopback is used.
+    Needs no root, and uses loopback only (`up --net namespaces`: networks of its own).
 
     \b
     Examples:
@@ -31,8 +31,16 @@ def lab() -> None:
 
 @lab.command()
 @click.option("--state-store", is_flag=True, help="Also a team's state store: three databases more, for `--state`.")
+@click.option(
+    "--net",
+    type=click.Choice(["relays", "namespaces"]),
+    default="relays",
+    show_default=True,
+    envvar="DRCTL_LAB_NET",
+    help="Centres apart by relays on loopback, or each in a network namespace of its own (root).",
+)
 @click.pass_obj
-def up(settings: Settings, state_store: bool) -> None:
+def up(settings: Settings, state_store: bool, net: str) -> None:
     """Bring the lab up; one that is up already is left as it is.
 
     \b
@@ -40,10 +48,12 @@ def up(settings: Settings, state_store: bool) -> None:
       drctl lab up
       drctl lab up --state-store              `drctl lab status` names its URL
       drctl --lab /tmp/second lab up          a second one beside it
+      drctl lab up --net namespaces           packets between centres: a cut is what TCP really meets
     """
     from orchestrator.lab import control
+    from orchestrator.lab.state import Net
 
-    control.up(settings.lab_dir, progress=click.echo, state_store=state_store)
+    control.up(settings.lab_dir, progress=click.echo, state_store=state_store, net=Net(net))
 
 
 @lab.command()
@@ -89,10 +99,10 @@ def _print(seen: LabStatus) -> None:
         click.echo(f"lab {seen.id} in {seen.lab_dir} is coming up or going down: {len(seen.processes)} processes")
         return
     click.echo(f"lab {seen.id}, up since {seen.started_at}, {len(seen.processes)} processes, data in {seen.root}")
-    click.echo(f"{'INSTANCE':24} {'ADDRESS':16} {'STATE':8} {'ROLE':20} {'PID':>7}  DETAIL")
+    click.echo(f"{'INSTANCE':24} {'ADDRESS':19} {'STATE':8} {'ROLE':20} {'PID':>7}  DETAIL")
     for i in seen.instances:
         pid = str(i.pids[0]) if i.pids else "-"
-        click.echo(f"{i.instance:24} {i.address:16} {i.condition:8} {i.role:20} {pid:>7}  {i.detail}")
+        click.echo(f"{i.instance:24} {i.address:19} {i.condition:8} {i.role:20} {pid:>7}  {i.detail}")
     ways = (f"{w.source}>{w.target} {'CUT' if w.cut else f'{w.delay_ms:g} ms'}" for w in seen.ways)
     click.echo(f"links:    {', '.join(ways) or 'the relays do not answer'}")
     if seen.isolated:
@@ -114,6 +124,7 @@ def fault(settings: Settings, fault: str) -> None:
       drctl lab fault "freeze-centre a"       SIGSTOP; thaw-centre lets it go on
       drctl lab fault "cut-link a-b"          both ways; "cut-link a>b" cuts one
       drctl lab fault "slow-link a-c 200ms"   one-way delay, both ways
+      drctl lab fault "narrow-link a-c 10mbit"   bandwidth, both ways
       drctl lab fault "lag c"                 replay at c stands still
       drctl lab fault "stop-service sharing/db@b"
     """

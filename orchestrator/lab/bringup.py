@@ -15,15 +15,17 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import Refused
-from orchestrator.lab import binaries, endpoints, layout, postgres, services, state, statestore
+from orchestrator.lab import binaries, endpoints, layout, namespaces, postgres, services, state, statestore
 from orchestrator.lab.layout import LabSystem, Place
-from orchestrator.lab.state import LabState, Phase
+from orchestrator.lab.state import LabState, Net, Phase
 
 _READY_S = 30.0
 _POLL_S = 0.02
 
 
-def bring_up(lab_dir: Path, progress: Callable[[str], None], *, state_store: bool = False) -> LabState:
+def bring_up(
+    lab_dir: Path, progress: Callable[[str], None], *, state_store: bool = False, net: Net = Net.RELAYS
+) -> LabState:
     """Make and start everything; returns when users are served in every system.
 
     Raises:
@@ -31,12 +33,13 @@ def bring_up(lab_dir: Path, progress: Callable[[str], None], *, state_store: boo
     """
     began = time.monotonic()
     with state.claimed_ports() as ports:
-        lab = _prepare(lab_dir, ports, state_store)
+        lab = _prepare(lab_dir, ports, state_store, net)
         progress(f"lab {lab.id}: databases from {lab.bindir}, data in {lab.root}")
-        services.start_relay(lab)
+        services.start_network(lab)
         _make_services(lab)
         services.start_apps(lab)
-        progress(f"relays and nine apps started; making {len(lab.databases)} databases")
+        carrier = "relays" if net is Net.RELAYS else "router"
+        progress(f"{carrier} and nine apps started; making {len(lab.databases)} databases")
         Systems(lab, progress).bring_up((*layout.SYSTEMS, *((layout.STATE,) if state_store else ())))
         for place in layout.entries():
             services.start_entry(lab, place)
@@ -64,7 +67,7 @@ def add_state_store(lab_dir: Path, lab: LabState, progress: Callable[[str], None
     return lab
 
 
-def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool) -> LabState:
+def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool, net: Net) -> LabState:
     """Record the lab before anything of it exists, so that a killed `up` is found again."""
     root = state.data_root(lab_dir)
     account = binaries.account()
@@ -73,9 +76,12 @@ def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool) -> LabStat
         id=state.identity(lab_dir), root=str(root), boot=state.boot_id(), phase=Phase.STARTING, ports=ports,
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         uid=account.uid if account else os.getuid(), gid=account.gid if account else os.getgid(),
-        state_store=state_store,
+        state_store=state_store, net=net,
+        hosts=namespaces.hosts(state.identity(lab_dir)) if net is Net.NAMESPACES else {},
     )  # fmt: skip
     state.write(lab_dir, lab)
+    if net is Net.NAMESPACES:
+        namespaces.make(lab.id)
     root.mkdir(mode=0o755)
     root.chmod(0o755)
     state.check_room(root)
@@ -91,6 +97,8 @@ def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool) -> LabStat
 def _make_services(lab: LabState) -> None:
     for centre in layout.CENTRES:
         (Path(lab.root) / centre).mkdir(mode=0o755)
+    if lab.net is Net.NAMESPACES:
+        services.make_shells(lab)
     postgres.make_folders(lab, lab.databases)
     for place in layout.apps():
         services.make_app(lab, place)
@@ -193,11 +201,11 @@ def _wait_serving(lab: LabState) -> None:
     for place in (*layout.apps(), *layout.entries()):
         services.wait_listening(lab, place, _READY_S)
         if place.service == "entry" or place.centre in layout.system(place.system).serving:
-            wait_until(partial(_ready, lab.ports[place.id]), partial(_not_in_time, lab, place), lambda: None)
+            wait_until(partial(_ready, lab.address(place.id)), partial(_not_in_time, lab, place), lambda: None)
 
 
-def _ready(port: int) -> bool:
-    call = http.client.HTTPConnection(layout.HOST, port, timeout=2)
+def _ready(address: str) -> bool:
+    call = http.client.HTTPConnection(address, timeout=2)
     try:
         call.request("GET", "/ready")
         return call.getresponse().status == 200

@@ -11,16 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import BadFile, PartialState, Refused, Usage
-from orchestrator.lab import postgres, services, state
+from orchestrator.lab import namespaces, postgres, services, state
 from orchestrator.lab.bringup import add_state_store, bring_up
 from orchestrator.lab.processes import Process, kill
-from orchestrator.lab.state import LabState, Phase
+from orchestrator.lab.state import LabState, Net, Phase
 from orchestrator.lab.status import LabStatus, look
 
 Progress = Callable[[str], None]
 
 
-def up(lab_dir: Path, progress: Progress = lambda _: None, *, state_store: bool = False) -> LabState:
+def up(
+    lab_dir: Path, progress: Progress = lambda _: None, *, state_store: bool = False, net: Net = Net.RELAYS
+) -> LabState:
     """Bring the lab up; one that is up already is left as it is.
 
     With `state_store` the team's state store is part of it; a lab that is up is given one.
@@ -34,16 +36,20 @@ def up(lab_dir: Path, progress: Progress = lambda _: None, *, state_store: bool 
     """
     if not Path("/proc/self/cwd").exists():
         raise Refused("the lab needs Linux and its /proc", hint="run it in a Linux machine or container")
+    if net is Net.NAMESPACES:
+        namespaces.refuse_where_impossible()
     with state.locked(lab_dir):
         _refuse_foreign(lab_dir)
         found = _read(lab_dir)
         if found is not None and not stale(lab_dir, found):
+            if found.net is not net:
+                raise Refused(f"the lab in {lab_dir} is up with --net {found.net}", hint="drctl lab down first")
             progress(f"already up in {lab_dir} (lab {found.id})")
             return add_state_store(lab_dir, found, progress) if state_store and not found.state_store else found
         if _clear(lab_dir):
             progress("cleaned away what an earlier lab left here")
         try:
-            return bring_up(lab_dir, progress, state_store=state_store)
+            return bring_up(lab_dir, progress, state_store=state_store, net=net)
         except BaseException:
             _clear(lab_dir)
             raise
@@ -68,7 +74,8 @@ def stale(lab_dir: Path, found: LabState) -> bool:
     """Whether a recorded lab is not there any more: half up, of an earlier boot, or without its network."""
     if found.phase is not Phase.UP or found.boot != state.boot_id():
         return True
-    return not any(p.program == "orchestrator.lab.relay" for p in services.scan(lab_dir))
+    networks = {"orchestrator.lab.relay", "orchestrator.lab.router"}
+    return not any(p.program in networks for p in services.scan(lab_dir))
 
 
 def down(lab_dir: Path, progress: Progress = lambda _: None) -> bool:
@@ -94,6 +101,7 @@ def _clear(lab_dir: Path) -> bool:
     """Remove everything of a lab in this folder, recorded or not; whether there was anything."""
     postgres.quit_all(tuple(p for p in services.scan(lab_dir) if not p.frozen))
     killed = kill(lambda: services.scan(lab_dir))
+    networks = namespaces.remove(state.identity(lab_dir))
     found = [root for root in state.roots(lab_dir) if root.exists()]
     for root in found:
         postgres.remove_shared_memory(postgres.data_folders(root))
@@ -102,7 +110,7 @@ def _clear(lab_dir: Path) -> bool:
     parts = [p for name in ("lab", "endpoints", "state") for p in lab_dir.glob(f".{name}.json.*")]
     for path in (*records, *parts):
         path.unlink()
-    return bool(killed or found or records)
+    return bool(killed or networks or found or records)
 
 
 def _remove(root: Path) -> None:

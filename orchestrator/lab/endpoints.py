@@ -11,8 +11,8 @@ import msgspec
 
 from orchestrator.lab import binaries, layout, postgres, services, state
 from orchestrator.lab.layout import Place
-from orchestrator.lab.state import LabState
-from orchestrator.model.topology import Frozen
+from orchestrator.lab.state import LabState, Net
+from orchestrator.model.topology import EDGE, Frozen
 
 
 class Endpoint(Frozen):
@@ -41,6 +41,14 @@ def write(lab_dir: Path, lab: LabState) -> None:
 
 
 def _endpoint(lab_dir: Path, lab: LabState, place: Place) -> Endpoint:
+    found = _of_kind(lab_dir, lab, place)
+    if lab.net is not Net.NAMESPACES or place.centre == EDGE:
+        return found
+    shell = services.shell(lab, place.centre)
+    return msgspec.structs.replace(found, params={**found.params, "shell": str(shell)})
+
+
+def _of_kind(lab_dir: Path, lab: LabState, place: Place) -> Endpoint:
     address = lab.address(place.id)
     start = services.command_line(lab_dir, "start", place)
     if place.service == "db":
@@ -61,7 +69,7 @@ def _database(lab_dir: Path, lab: LabState, place: Place) -> dict[str, str]:
     return {
         "pgdata": str(postgres.pgdata(lab, place)),
         "bindir": lab.bindir,
-        "host": layout.HOST,
+        "host_address": lab.host(place.centre),
         "port": str(lab.ports[place.id]),
         "user": layout.SUPERUSER,
         "database": layout.DATABASE,

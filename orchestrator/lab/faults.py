@@ -1,7 +1,7 @@
 """Faults, all of them real: killed and stopped processes, cut and slow links, paused replay; and the way back.
 
 Words: `kill-centre a`, `freeze-centre a`, `thaw-centre a`, `cut-link a-b` (both ways), `cut-link a>b` (one way),
-`slow-link a-c 200ms`, `lag c`, `stop-service legal-person/db@a`; several are joined by `;`.
+`slow-link a-c 200ms`, `narrow-link a-c 10mbit`, `lag c`, `stop-service legal-person/db@a`; several are joined by `;`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from orchestrator.lab.state import LabState
 from orchestrator.model.topology import Frozen
 
 LONGEST_MS = 60_000.0
+NARROWEST_KBIT = 64.0
 _START_S = 20.0
 
 
@@ -33,6 +34,7 @@ class FaultKind(StrEnum):
     THAW_CENTRE = "thaw-centre"
     CUT_LINK = "cut-link"
     SLOW_LINK = "slow-link"
+    NARROW_LINK = "narrow-link"
     LAG = "lag"
     STOP_SERVICE = "stop-service"
 
@@ -46,6 +48,7 @@ class Fault(Frozen):
     """Directions between centres: both of a link, or one."""
     delay_ms: float = 0.0
     """One way."""
+    kbit_s: float = 0.0
     instance: str = ""
 
 
@@ -67,13 +70,15 @@ def _parse_one(text: str) -> Fault:
         kind = FaultKind(head)
     except ValueError as e:
         raise Usage(f"unknown fault {head!r}", hint=guess(head, tuple(FaultKind))) from e
-    wanted = 2 if kind is FaultKind.SLOW_LINK else 1
+    wanted = 2 if kind in (FaultKind.SLOW_LINK, FaultKind.NARROW_LINK) else 1
     if len(rest) != wanted:
         raise Usage(f"{kind} takes {wanted} word{'s'[: wanted - 1]}, not {len(rest)}", hint=_example(kind))
     if kind is FaultKind.CUT_LINK:
         return Fault(kind=kind, ways=_ways(rest[0]))
     if kind is FaultKind.SLOW_LINK:
         return Fault(kind=kind, ways=_ways(rest[0]), delay_ms=_delay(rest[1]))
+    if kind is FaultKind.NARROW_LINK:
+        return Fault(kind=kind, ways=_ways(rest[0]), kbit_s=_rate(rest[1]))
     if kind is FaultKind.STOP_SERVICE:
         known = tuple(p.id for p in (*layout.places(), *layout.state_store()))
         return Fault(kind=kind, instance=_known(rest[0], known, "instance"))
@@ -84,6 +89,7 @@ def _example(kind: FaultKind) -> str:
     rest = {
         FaultKind.CUT_LINK: "a-b (both ways) or a>b (one way)",
         FaultKind.SLOW_LINK: "a-c 200ms",
+        FaultKind.NARROW_LINK: "a-c 10mbit",
         FaultKind.STOP_SERVICE: "legal-person/db@a",
     }.get(kind, "a")
     return f"for example: {kind} {rest}"
@@ -110,6 +116,14 @@ def _delay(text: str) -> float:
     if not 0 <= delay_ms <= LONGEST_MS:
         raise Usage(f"{text!r} is no delay", hint="a number with its unit, 0ms to 60s: 200ms")
     return delay_ms
+
+
+def _rate(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(kbit|mbit)", text)
+    kbit_s = float(found[1]) * (1000 if found[2] == "mbit" else 1) if found else 0.0
+    if kbit_s < NARROWEST_KBIT:
+        raise Usage(f"{text!r} is no bandwidth", hint=f"a number with its unit, {NARROWEST_KBIT:g}kbit or more: 10mbit")
+    return kbit_s
 
 
 def inject(lab_dir: Path, fault: str) -> None:
@@ -151,6 +165,10 @@ def _slow(lab_dir: Path, lab: LabState, fault: Fault) -> None:
     ask(lab.socket, RelayOrder(do=Do.SLOW, ways=fault.ways, delay_ms=fault.delay_ms))
 
 
+def _narrow(lab_dir: Path, lab: LabState, fault: Fault) -> None:
+    ask(lab.socket, RelayOrder(do=Do.NARROW, ways=fault.ways, kbit_s=fault.kbit_s))
+
+
 def _stop(lab_dir: Path, lab: LabState, fault: Fault) -> None:
     place = layout.place(fault.instance)
     assert place is not None
@@ -179,6 +197,7 @@ INJECTORS: dict[FaultKind, Callable[[Path, LabState, Fault], None]] = {
     FaultKind.THAW_CENTRE: _thaw,
     FaultKind.CUT_LINK: _cut,
     FaultKind.SLOW_LINK: _slow,
+    FaultKind.NARROW_LINK: _narrow,
     FaultKind.LAG: _lag,
     FaultKind.STOP_SERVICE: _stop,
 }
@@ -202,7 +221,7 @@ def heal(lab_dir: Path) -> tuple[str, ...]:
     if frozen:
         processes.thaw(lambda: services.scan(lab_dir))
         notes.append(f"thawed {len(frozen)} processes")
-    broken = tuple(w for w in ask(lab.socket, RelayOrder(do=Do.STATUS)).ways if w.cut or w.slowed)
+    broken = tuple(w for w in ask(lab.socket, RelayOrder(do=Do.STATUS)).ways if w.cut or w.slowed or w.kbit_s)
     if broken:
         ask(lab.socket, RelayOrder(do=Do.MEND))
         notes.append("mended " + ", ".join(f"{w.source}>{w.target}" for w in broken))

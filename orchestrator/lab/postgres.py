@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Refused
-from orchestrator.lab import layout, processes, schema
+from orchestrator.lab import layout, namespaces, processes, schema
 from orchestrator.lab.layout import LabSystem, Place
 from orchestrator.lab.processes import Account
-from orchestrator.lab.state import LabState
+from orchestrator.lab.state import LabState, Net
 
 if TYPE_CHECKING:
     import psycopg
@@ -58,7 +58,6 @@ log_rotation_size = 0
 log_line_prefix = '%m [%p] '
 log_statement = none
 """
-_HBA = "".join(f"host {scope} all {layout.HOST}/32 trust\n" for scope in ("all", "replication"))
 _SINGLE = ("--single", "-j", "-c", "exit_on_error=true", "-c", "fsync=off", "-c", "logging_collector=off",
            "-c", "shared_buffers=64MB", "-c", "synchronous_standby_names=")  # fmt: skip
 
@@ -105,18 +104,23 @@ def create(state: LabState, system: LabSystem) -> None:
                         "--no-instructions", "--wal-segsize=4", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
                         "-c", "io_method=sync", "-c", "dynamic_shared_memory_type=mmap"])  # fmt: skip
     (folder / "postgresql.conf").write_text(f"include_if_exists '../{CONF}'\n")
-    (folder / "pg_hba.conf").write_text(_HBA)
+    (folder / "pg_hba.conf").write_text(_clients(state))
     single = ["postgres", *_SINGLE, "-D", str(folder)]
     _run(state, place, [*single, layout.SUPERUSER], schema.CREATE_DATABASE)
     _run(state, place, [*single, layout.DATABASE], schema.seed(system.id))
 
 
+def _clients(state: LabState) -> str:
+    """Whoever is in the lab's network is trusted; and on loopback, where a drill's clone is asked."""
+    nets = [f"{layout.HOST}/32", *([namespaces.subnet(state.hosts)] if state.hosts else [])]
+    return "".join(f"host {scope} all {net} trust\n" for net in nets for scope in ("all", "replication"))
+
+
 def _run(state: LabState, place: Place, command: list[str], stdin: str = "") -> str:
     program = str(Path(state.bindir) / command[0])
     folder = state.folder(place)
-    return processes.run(
-        [program, *command[1:]], lab_id=state.id, folder=folder, account=account_of(state), stdin=stdin
-    ).stdout
+    words = [program, *command[1:]]
+    return processes.run(words, lab_id=state.id, folder=folder, account=account_of(state), stdin=stdin).stdout
 
 
 def copy(state: LabState, system: LabSystem) -> None:
@@ -133,7 +137,7 @@ def configure(state: LabState, system: LabSystem) -> None:
     for centre in layout.CENTRES:
         place = Place(system=system.id, service="db", centre=centre)
         settings = [
-            f"listen_addresses = '{layout.HOST}'",
+            f"listen_addresses = '{state.host(centre)}'",
             f"port = {state.ports[place.id]}",
             f"cluster_name = '{place.id}'",
             f"log_directory = '{state.folder(place) / 'log'}'",
@@ -156,8 +160,8 @@ def _replication(state: LabState, system: LabSystem, centre: str) -> str:
     if not source:
         return f"synchronous_standby_names = 'ANY 1 ({system.sync})'\n"
     target = Place(system=system.id, service="db", centre=source).id
-    port = state.ports[layout.route(centre, target)]
-    conninfo = f"host={layout.HOST} port={port} user={layout.SUPERUSER} application_name={centre}"
+    host, _, port = state.address(layout.route(centre, target)).partition(":")
+    conninfo = f"host={host} port={port} user={layout.SUPERUSER} application_name={centre}"
     return f"primary_conninfo = '{conninfo}'\nprimary_slot_name = '{centre}'\n"
 
 
@@ -181,10 +185,10 @@ def start(state: LabState, place: Place) -> int:
     (folder / "postmaster.pid").unlink(missing_ok=True)
     program = str(Path(state.bindir) / "postgres")
     log = state.folder(place) / "log" / "start.log"
-    account = account_of(state)
-    return processes.spawn(
-        [program, "-D", str(folder)], lab_id=state.id, folder=state.folder(place), log=log, account=account
-    )
+    command, account = [program, "-D", str(folder)], account_of(state)
+    if state.net is Net.NAMESPACES:
+        command, account = [*namespaces.inside(state.id, place.centre, account), *command], None
+    return processes.spawn(command, lab_id=state.id, folder=state.folder(place), log=log, account=account)
 
 
 def stop(state: LabState, place: Place) -> None:
@@ -233,9 +237,9 @@ def session(state: LabState, place: Place, within_s: float = 2.0) -> Iterator[ps
     import psycopg
 
     with psycopg.connect(
-        host=layout.HOST, port=state.ports[place.id], user=layout.SUPERUSER, dbname=layout.DATABASE, autocommit=True,
-        connect_timeout=max(2, round(within_s)), options=f"-c statement_timeout={round(within_s * 1000)}",
-        application_name="drctl-lab",
+        host=state.host(place.centre), port=state.ports[place.id], user=layout.SUPERUSER, dbname=layout.DATABASE,
+        autocommit=True, connect_timeout=max(2, round(within_s)), application_name="drctl-lab",
+        options=f"-c statement_timeout={round(within_s * 1000)}",
     ) as connection:  # fmt: skip
         yield connection
 

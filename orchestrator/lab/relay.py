@@ -1,11 +1,10 @@
 """The network between the centres: one process that relays every TCP connection from one centre to another.
 
-A way is one direction between two centres; it has a delay, and can be cut. What comes in on a cut way is kept as TCP
-keeps what is not acknowledged: the sender's buffers fill and it stalls, nothing is closed, a new connection hangs, and
-after healing everything flows on in order. An isolated instance's routes are cut both ways, whoever calls.
+What comes in on a cut way is kept as TCP keeps what is not acknowledged: the sender's buffers fill and it stalls,
+nothing is closed, a new connection hangs, and after healing everything flows on in order. An isolated instance's
+routes are cut both ways, whoever calls.
 
-Started as `python -m orchestrator.lab.relay CONFIG` with a `RelayConfig` as JSON; asked through a unix socket, a line
-of JSON for a line of JSON (`RelayOrder`, `RelayStatus`).
+Started as `python -m orchestrator.lab.relay CONFIG` with a `RelayConfig` as JSON; obeys as `ways` says.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from typing import cast
 
 import msgspec
 
-from orchestrator.lab.relayctl import Do, RelayConfig, RelayOrder, RelayStatus, Route, WayStatus
+from orchestrator.lab.relayctl import RelayConfig, Route
+from orchestrator.lab.ways import Way, Ways
 
 _HIGH_BYTES = 4 << 20
 """A way with more than this under way stops reading, as a full TCP window would."""
@@ -30,17 +30,6 @@ _TICK_S = 0.001
 """The event loop's timers count whole milliseconds of a clock that stands still within a turn: one may end up to a
 millisecond early, so what is due is judged by the monotonic clock."""
 _CONNECT_S = 3.0
-
-
-class Way:
-    """One direction between two centres."""
-
-    def __init__(self, source: str, target: str, delay_s: float) -> None:
-        self.source = source
-        self.target = target
-        self.delay_s = delay_s
-        self.usual_delay_s = delay_s
-        self.cut = False
 
 
 class Pipe:
@@ -60,7 +49,7 @@ class Pipe:
 
     def put(self, data: bytes | None) -> None:
         """Send off data, or the end of the connection (None)."""
-        self.under_way.append((monotonic() + self.way.delay_s, data))
+        self.under_way.append((self.way.arrival(len(data) if data else 0), data))
         self.size += len(data) if data else 0
         if self.size > _HIGH_BYTES and not self.full:
             self.full = True
@@ -166,7 +155,7 @@ class Connection:
 
     def accept(self) -> End:
         """The client's end; the other one is opened as soon as both ways are open."""
-        self.relay.connections.add(self)
+        self.relay.open.add(self)
         self.task = LOOP.create_task(self._open())
         return End(self, self.forward, self.backward)
 
@@ -194,7 +183,7 @@ class Connection:
         if not self.opened and self.task is not None:
             self.task.cancel()
         if self.ends <= 0:
-            self.relay.connections.discard(self)
+            self.relay.open.discard(self)
 
 
 class Change:
@@ -211,66 +200,23 @@ class Change:
         self._event = asyncio.Event()
 
 
-class Relay:
+class Relay(Ways):
     """All ways, routes and connections, and what is done to them."""
 
     def __init__(self, config: RelayConfig) -> None:
+        super().__init__(config.links)
         self.config = config
-        self.ways = {
-            (source, target): Way(source, target, link.delay_ms / 1000)
-            for link in config.links
-            for source, target in (link.ends, link.ends[::-1])
-        }
-        self.isolated: set[str] = set()
-        self.connections: set[Connection] = set()
+        self.open: set[Connection] = set()
         self.change = Change()
 
-    def obey(self, order: RelayOrder) -> RelayStatus:
-        """Carry out an order; the state of the network afterwards."""
-        chosen = [w for key, w in self.ways.items() if key in {tuple(pair) for pair in order.ways}]
-        if order.do is Do.CUT:
-            for way in chosen:
-                way.cut = True
-        elif order.do is Do.SLOW:
-            for way in chosen:
-                way.delay_s = order.delay_ms / 1000
-        elif order.do is Do.MEND:
-            for way in self.ways.values():
-                way.cut, way.delay_s = False, way.usual_delay_s
-        elif order.do is Do.ISOLATE:
-            self.isolated.add(order.instance)
-        elif order.do is Do.RESTORE:
-            self.isolated.discard(order.instance)
-        if order.do is not Do.STATUS:
-            self._tell()
-        return self.status()
+    def connections(self) -> int:
+        return len(self.open)
 
-    def _tell(self) -> None:
+    def changed(self) -> None:
         self.change.tell()
-        for connection in tuple(self.connections):
+        for connection in tuple(self.open):
             connection.forward.changed()
             connection.backward.changed()
-
-    def status(self) -> RelayStatus:
-        """Every way, the isolated instances and the number of connections."""
-        ways = tuple(
-            WayStatus(source=w.source, target=w.target, delay_ms=w.delay_s * 1000, cut=w.cut,
-                      slowed=w.delay_s != w.usual_delay_s)
-            for w in self.ways.values()
-        )  # fmt: skip
-        return RelayStatus(ways=ways, isolated=tuple(sorted(self.isolated)), connections=len(self.connections))
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one caller of the control socket."""
-        with contextlib.suppress(OSError, ValueError):
-            while line := await reader.readline():
-                try:
-                    reply = self.obey(msgspec.json.decode(line, type=RelayOrder))
-                except msgspec.MsgspecError as e:
-                    reply = RelayStatus(error=str(e))
-                writer.write(msgspec.json.encode(reply) + b"\n")
-                await writer.drain()
-        writer.close()
 
     async def serve(self) -> None:
         """Listen on every route, then on the control socket, and never end."""

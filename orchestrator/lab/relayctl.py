@@ -48,6 +48,7 @@ class Do(StrEnum):
     STATUS = "status"
     CUT = "cut"
     SLOW = "slow"
+    NARROW = "narrow"
     MEND = "mend"
     """Every way as it was at first; isolated instances stay so."""
     ISOLATE = "isolate"
@@ -62,6 +63,7 @@ class RelayOrder(Frozen):
     """Ordered pairs of centres."""
     delay_ms: float = 0.0
     instance: str = ""
+    kbit_s: float = 0.0
 
 
 class WayStatus(Frozen):
@@ -72,6 +74,8 @@ class WayStatus(Frozen):
     delay_ms: float
     cut: bool
     slowed: bool
+    kbit_s: float = 0.0
+    """Bandwidth; 0: not narrowed."""
 
 
 class RelayStatus(Frozen):

@@ -18,16 +18,18 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import DrctlError, Refused, Usage
-from orchestrator.lab import layout, postgres, processes, state
+from orchestrator.lab import layout, namespaces, postgres, processes, state
 from orchestrator.lab.answers import AppConfig, Target
 from orchestrator.lab.layout import Place
 from orchestrator.lab.processes import Process
 from orchestrator.lab.relayctl import RelayConfig, Route
-from orchestrator.lab.state import LabState
+from orchestrator.lab.router import RouterConfig
+from orchestrator.lab.state import LabState, Net
 
 APP_CONFIG = "app.json"
 _SAVED = "servers.state"
 _POLL_S = 0.02
+_NETWORK_S = 15.0
 
 
 def command_line(lab_dir: Path, verb: str, place: Place) -> str:
@@ -50,20 +52,56 @@ def of_centre(found: Sequence[Process], lab: LabState, centre: str) -> tuple[Pro
     return tuple(p for p in found if p.below(Path(lab.root) / centre))
 
 
-def start_relay(lab: LabState) -> int:
-    """Start the relays; the process's pid."""
+def start_network(lab: LabState) -> None:
+    """Start what carries everything between the centres, and wait until it can be asked.
+
+    Raises:
+        Refused: it does not come up; the message ends with its log's last words.
+    """
     folder = lab.socket.parent
     folder.mkdir(parents=True)
+    module, config = ("relay", _relay(lab)) if lab.net is Net.RELAYS else ("router", _router(lab))
+    path, log = folder / f"{module}.json", folder / f"{module}.log"
+    path.write_bytes(msgspec.json.encode(config))
+    command = [sys.executable, "-m", f"orchestrator.lab.{module}", str(path)]
+    processes.spawn(command, lab_id=lab.id, folder=folder, log=log)
+    end = time.monotonic() + _NETWORK_S
+    while not lab.socket.exists():
+        if time.monotonic() > end:
+            words = log.read_text(errors="replace").strip().split("\n")[-1] or "without a word"
+            raise Refused(f"the lab's {module} does not come up: {words}", hint="drctl lab down, then up again")
+        time.sleep(_POLL_S)
+
+
+def _router(lab: LabState) -> RouterConfig:
+    databases = (*layout.databases(), *layout.state_store())
+    return RouterConfig(
+        lab=lab.id,
+        socket=str(lab.socket),
+        links=layout.LINKS,
+        hosts=lab.hosts,
+        instances={p.id: lab.address(p.id) for p in databases},
+    )
+
+
+def _relay(lab: LabState) -> RelayConfig:
     routes = tuple(
         Route(viewer=viewer, instance=p.id, centre=p.centre, listen=lab.ports[layout.route(viewer, p.id)],
               host=layout.HOST, port=lab.ports[p.id])
         for p in (*layout.databases(), *layout.state_store()) for viewer in layout.CENTRES if viewer != p.centre
     )  # fmt: skip
-    config = RelayConfig(host=layout.HOST, socket=str(lab.socket), links=layout.LINKS, routes=routes)
-    path = folder / "relay.json"
-    path.write_bytes(msgspec.json.encode(config))
-    command = [sys.executable, "-m", "orchestrator.lab.relay", str(path)]
-    return processes.spawn(command, lab_id=lab.id, folder=folder, log=folder / "relay.log")
+    return RelayConfig(host=layout.HOST, socket=str(lab.socket), links=layout.LINKS, routes=routes)
+
+
+def make_shells(lab: LabState) -> None:
+    """A shell for each centre that has a network of its own; see `namespaces.write_shell`."""
+    for centre in layout.CENTRES:
+        namespaces.write_shell(shell(lab, centre), lab.id, centre)
+
+
+def shell(lab: LabState, centre: str) -> Path:
+    """A centre's shell, where centres have networks of their own."""
+    return Path(lab.root) / f"shell-{centre}"
 
 
 def make_app(lab: LabState, place: Place) -> None:
@@ -81,7 +119,7 @@ def _app_config(lab: LabState, place: Place) -> AppConfig:
     needed = layout.system(place.system).depends_on
     entries = {e.system: f"http://{lab.address(e.id)}" for e in layout.entries() if e.system in needed}
     return AppConfig(
-        system=place.system, centre=place.centre, host=layout.HOST, port=lab.ports[place.id],
+        system=place.system, centre=place.centre, host=lab.host(place.centre), port=lab.ports[place.id],
         folder=str(lab.folder(place)), dependencies=entries,
     )  # fmt: skip
 
@@ -94,18 +132,21 @@ def seen(lab: LabState, place: Place, centre: str) -> str:
 
 def start_app(lab: LabState, place: Place) -> int:
     """Start one app; the process's pid."""
-    return _start_webapp(lab, lab.folder(place) / APP_CONFIG)
+    return _start_webapp(lab, lab.folder(place) / APP_CONFIG, place.centre)
 
 
-def start_apps(lab: LabState) -> int:
-    """Start every app through one starter that loads the libraries once and then ends; the starter's pid."""
-    path = Path(lab.root) / "apps.json"
-    path.write_bytes(msgspec.json.encode([_app_config(lab, place) for place in layout.apps()]))
-    return _start_webapp(lab, path)
+def start_apps(lab: LabState) -> None:
+    """Start every app through a starter for each network, which loads the libraries once and then ends."""
+    networks = [(c,) for c in layout.CENTRES] if lab.net is Net.NAMESPACES else [layout.CENTRES]
+    for centres in networks:
+        path = Path(lab.root) / f"apps-{'-'.join(centres)}.json"
+        path.write_bytes(msgspec.json.encode([_app_config(lab, p) for p in layout.apps() if p.centre in centres]))
+        _start_webapp(lab, path, centres[0])
 
 
-def _start_webapp(lab: LabState, path: Path) -> int:
-    command = [sys.executable, "-m", "orchestrator.lab.webapp", str(path)]
+def _start_webapp(lab: LabState, path: Path, centre: str) -> int:
+    inside = namespaces.inside(lab.id, centre) if lab.net is Net.NAMESPACES else ()
+    command = [*inside, sys.executable, "-m", "orchestrator.lab.webapp", str(path)]
     return processes.spawn(command, lab_id=lab.id, folder=path.parent, log=path.with_name("app.log"))
 
 
@@ -205,7 +246,7 @@ def wait_listening(lab: LabState, place: Place, within_s: float) -> None:
         Refused: it does not within `within_s` seconds; the message ends with its log's last words.
     """
     end = time.monotonic() + within_s
-    ready = partial(postgres.answers, lab, place) if place.service == "db" else partial(listens, lab.ports[place.id])
+    ready = partial(postgres.answers, lab, place) if place.service == "db" else partial(listens, lab.address(place.id))
     while not ready():
         if time.monotonic() > end:
             raise Refused(
@@ -215,11 +256,12 @@ def wait_listening(lab: LabState, place: Place, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def listens(port: int) -> bool:
-    """Whether something takes connections on a port."""
+def listens(address: str) -> bool:
+    """Whether something takes connections at host:port."""
+    host, _, port = address.partition(":")
     with socket.socket() as call:
         call.settimeout(0.5)
-        return call.connect_ex((layout.HOST, port)) == 0
+        return call.connect_ex((host, int(port))) == 0
 
 
 def last_words(lab: LabState, place: Place) -> str:

@@ -47,6 +47,15 @@ class Phase(StrEnum):
     UP = "up"
 
 
+class Net(StrEnum):
+    """How the centres are kept apart."""
+
+    RELAYS = "relays"
+    """Everything listens on loopback; each connection between centres goes through a port of a relay. Needs no root."""
+    NAMESPACES = "namespaces"
+    """Each centre has a network of its own, and packets go through a router."""
+
+
 class LabState(Frozen):
     """What `lab.json` records."""
 
@@ -67,6 +76,9 @@ class LabState(Frozen):
     took_s: float = 0.0
     state_store: bool = False
     """The team's state store is part of the lab."""
+    net: Net = Net.RELAYS
+    hosts: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Address of each centre and of the edge, where they have their own."""
 
     @property
     def databases(self) -> tuple[layout.Place, ...]:
@@ -88,8 +100,14 @@ class LabState(Frozen):
         return Path(self.root) / place.folder
 
     def address(self, name: str) -> str:
-        """host:port of an instance or relay port."""
-        return f"{layout.HOST}:{self.ports[name]}"
+        """host:port of an instance, or of a route to it (`layout.route`)."""
+        instance = name.rpartition(">")[2]
+        port = self.ports[instance if self.net is Net.NAMESPACES else name]
+        return f"{self.host(instance.rpartition('@')[2])}:{port}"
+
+    def host(self, place: str) -> str:
+        """Address of a centre, or of the edge."""
+        return self.hosts.get(place, layout.HOST)
 
 
 def identity(lab_dir: Path) -> str:

@@ -147,7 +147,7 @@ def _database(lab: LabState, place: Place) -> tuple[str, str]:
 def _app(lab: LabState, place: Place) -> tuple[str, str]:
     from orchestrator.lab.answers import Health
 
-    call = http.client.HTTPConnection(layout.HOST, lab.ports[place.id], timeout=_ASK_S)
+    call = http.client.HTTPConnection(lab.address(place.id), timeout=_ASK_S)
     try:
         call.request("GET", "/health")
         told = msgspec.json.decode(call.getresponse().read(), type=Health)
@@ -194,4 +194,6 @@ def _links_in_force(ways: tuple[WayStatus, ...]) -> list[str]:
     words = [f"{FaultKind.CUT_LINK} {a}-{b}" for a, b in sorted(both) if a < b]
     words += [f"{FaultKind.CUT_LINK} {a}>{b}" for a, b in sorted(cut - both)]
     slow = {(*sorted((w.source, w.target)), w.delay_ms) for w in ways if w.slowed}
-    return words + [f"{FaultKind.SLOW_LINK} {a}-{b} {delay:g}ms" for a, b, delay in sorted(slow)]
+    words += [f"{FaultKind.SLOW_LINK} {a}-{b} {delay:g}ms" for a, b, delay in sorted(slow)]
+    narrow = {(*sorted((w.source, w.target)), w.kbit_s) for w in ways if w.kbit_s}
+    return words + [f"{FaultKind.NARROW_LINK} {a}-{b} {rate:g}kbit" for a, b, rate in sorted(narrow)]

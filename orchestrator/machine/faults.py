@@ -90,7 +90,7 @@ def _lighten(world: World, centre: str) -> World:
 
 
 def _leave(world: World, _: str) -> World:
-    """Slow links and lag: time is not in this model."""
+    """Slow and narrow links, and lag: time is not in this model."""
     return world
 
 
@@ -105,6 +105,7 @@ FAULTS: Mapping[str, Strike] = {
     "cut-link": _cut,
     "stop-service": _stop,
     "slow-link": _leave,
+    "narrow-link": _leave,
     "fill-lag": _leave,
 }
 

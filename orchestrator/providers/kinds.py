@@ -13,7 +13,7 @@ POSTGRESQL = Kind(
     params=(
         "pgdata",
         "bindir",
-        "host",
+        "host_address",
         "port",
         "user",
         "database",
@@ -28,12 +28,31 @@ POSTGRESQL = Kind(
         "stop_command",
         "disk_query",
         "inventory_host",
+        "shell",
     ),
 )
 HTTP_APP = Kind(
-    name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir", "inventory_host")
+    name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir", "inventory_host", "shell")
 )
 HAPROXY = Kind(name="haproxy", nature=Nature.ROUTE, params=("admin_socket", "admin_address", "start_command"))
+S3_BUCKET = Kind(
+    name="s3-bucket",
+    nature=Nature.REPLICATED,
+    params=(
+        "profile",
+        "region",
+        "tls",
+        "promote_command",
+        "demote_command",
+        "fence_command",
+        "unfence_command",
+        "rejoin_command",
+        "start_command",
+        "stop_command",
+        "workdir",
+        "inventory_host",
+    ),
+)
 NETWORK_LINK = Kind(name="network-link", nature=Nature.ROUTE, params=("circuit",))
 
-KINDS: tuple[Kind, ...] = (POSTGRESQL, HTTP_APP, HAPROXY, NETWORK_LINK)
+KINDS: tuple[Kind, ...] = (POSTGRESQL, HTTP_APP, HAPROXY, S3_BUCKET, NETWORK_LINK)

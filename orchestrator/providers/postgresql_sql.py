@@ -26,6 +26,8 @@ SESSION = "drctl"
 """application_name of a look; an act's session is called `drctl <epoch>`."""
 POLL_S = 0.004
 """Pause between two looks at a state that changes within milliseconds."""
+_REFUSAL_S = 1.0
+"""A refusal comes after a round trip; nothing that is slower is taken for one."""
 _TRANSIENT = ("57P03", "53300", "53400")
 """Starting up or shutting down, too many connections: passes by itself, and is no fence."""
 
@@ -182,7 +184,26 @@ async def _connect(instance: Instance, within_s: float, name: str) -> psycopg.As
     except TimeoutError as e:
         raise Unreached(Reach.SILENT, f"no answer within {within_s:g} s") from e
     except (psycopg.Error, OSError) as e:
+        if "closed the connection unexpectedly" in str(e) and await _refuses(host, port):
+            raise Unreached(Reach.REFUSED, "connection refused") from e
         raise unreached(e) from e
+
+
+async def _refuses(host: str, port: str) -> bool:
+    """Whether nobody listens there, told by TCP itself.
+
+    psycopg asks libpq on before the connection is made; a refusal that comes a moment later, as over any real network,
+    then reads as if a server had closed it.
+    """
+    try:
+        async with asyncio.timeout(_REFUSAL_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return False
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -86,7 +86,7 @@ class Estate:
                 shutil.move(root / "home", home.path)
             else:
                 shutil.rmtree(root / "home")
-        services.start_relay(lab)
+        services.start_network(lab)
         services.start_apps(lab)
         for place in layout.databases():
             postgres.start(lab, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from typing import Any
 
 import psycopg
 
-from orchestrator.lab import control, faults
+from orchestrator.lab import control, faults, namespaces, state
 from orchestrator.lab.endpoints import Endpoint, Endpoints
+from orchestrator.lab.state import Net
 from orchestrator.lab.status import InstanceStatus, LabStatus
 from orchestrator.model.topology import Frozen
+
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Reply(Frozen):
@@ -52,13 +56,28 @@ class Lab:
         self, instance: str, query: str, values: tuple[object, ...] = (), viewer: str = ""
     ) -> list[tuple[Any, ...]]:
         """Rows of a query at a database, as the operator or as centre `viewer` reaches it; bounded by 3 s."""
-        host, _, port = self.address(instance, viewer).rpartition(":")
-        with psycopg.connect(
-            host=host, port=port, user="postgres", dbname="app", autocommit=True, connect_timeout=3,
-            options="-c statement_timeout=3000",
-        ) as connection:  # fmt: skip
+        with self.connect(instance, viewer, options="-c statement_timeout=3000") as connection:
             cursor = connection.execute(query, values)
             return cursor.fetchall() if cursor.description else []
+
+    def connect(self, instance: str, viewer: str = "", within_s: int = 3, options: str = "") -> Connection:
+        """A session with a database, as the operator or as centre `viewer` has it."""
+        host, _, port = self.address(instance, viewer).rpartition(":")
+        with self.standing_in(viewer):
+            return psycopg.connect(
+                host=host, port=port, user="postgres", dbname="app", autocommit=True, connect_timeout=within_s,
+                options=options,
+            )  # fmt: skip
+
+    def standing_in(self, centre: str) -> contextlib.AbstractContextManager[None]:
+        """What is opened within the block is opened in a centre, where centres have networks of their own."""
+        if not centre or self.net is not Net.NAMESPACES:
+            return contextlib.nullcontext()
+        return namespaces.standing_in(state.identity(self.dir), centre)
+
+    @property
+    def net(self) -> Net:
+        return state.require(self.dir).net
 
     def one(self, instance: str, query: str, *values: object) -> Any:
         """The only value of a query."""
@@ -106,9 +125,9 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Lab]:
-    """A lab in `folder` for the length of the block."""
-    control.up(folder)
+def running(folder: Path, net: str = "") -> Iterator[Lab]:
+    """A lab in `folder` for the length of the block; its network as DRCTL_LAB_NET says, like that of `drctl lab up`."""
+    control.up(folder, net=Net(net or os.environ.get("DRCTL_LAB_NET", Net.RELAYS)))
     try:
         yield Lab(folder)
     finally:

@@ -139,10 +139,7 @@ def test_links_delay_what_passes_them(lab: Lab) -> None:
 
 def round_trip_ms(lab: Lab, instance: str, viewer: str) -> float:
     """The fastest of some queries, as a centre sees the database."""
-    import psycopg
-
-    host, _, port = lab.address(instance, viewer).rpartition(":")
-    with psycopg.connect(host=host, port=port, user="postgres", dbname="app", autocommit=True) as connection:
+    with lab.connect(instance, viewer) as connection:
         times = []
         for _ in range(15):
             began = time.perf_counter()
@@ -154,7 +151,7 @@ def round_trip_ms(lab: Lab, instance: str, viewer: str) -> float:
 def test_up_again_says_so_and_changes_nothing(lab: Lab) -> None:
     before = control.processes(lab.dir)
     said: list[str] = []
-    found = control.up(lab.dir, said.append)
+    found = control.up(lab.dir, said.append, net=lab.net)
     assert "already up" in said[0]
     assert found == state.read(lab.dir)
     assert {p.pid for p in before} == {p.pid for p in control.processes(lab.dir)}

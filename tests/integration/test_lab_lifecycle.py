@@ -131,7 +131,7 @@ def assert_gone(folder: Path, ports: set[int], keys: set[int]) -> None:
     """No process, port, file or shared memory of a lab is left."""
     assert mentions(folder) == []
     assert [root for root in state.roots(folder) if mentions(root)] == []
-    assert not [port for port in ports if services.listens(port)]
+    assert not [port for port in ports if services.listens(f"{layout.HOST}:{port}")]
     assert not folder.exists()
     assert not [root for root in state.roots(folder) if root.exists()]
     assert not segment_keys() & keys
