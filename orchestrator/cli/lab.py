@@ -39,8 +39,9 @@ def lab() -> None:
     envvar="DRCTL_LAB_NET",
     help="Centres apart by relays on loopback, or each in a network namespace of its own (root).",
 )
+@click.option("--ssh", is_flag=True, help="With namespaces: an sshd in each centre, and Ansible goes through it.")
 @click.pass_obj
-def up(settings: Settings, state_store: bool, net: str) -> None:
+def up(settings: Settings, state_store: bool, net: str, ssh: bool) -> None:
     """Bring the lab up; one that is up already is left as it is.
 
     \b
@@ -48,12 +49,13 @@ def up(settings: Settings, state_store: bool, net: str) -> None:
       drctl lab up
       drctl lab up --state-store              `drctl lab status` names its URL
       drctl --lab /tmp/second lab up          a second one beside it
+      drctl lab up --net namespaces --ssh     hosts by real ssh, in networks of their own
       drctl lab up --net namespaces           packets between centres: a cut is what TCP really meets
     """
     from orchestrator.lab import control
     from orchestrator.lab.state import Net
 
-    control.up(settings.lab_dir, progress=click.echo, state_store=state_store, net=Net(net))
+    control.up(settings.lab_dir, progress=click.echo, state_store=state_store, net=Net(net), ssh=ssh)
 
 
 @lab.command()

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import Refused
-from orchestrator.lab import binaries, endpoints, layout, namespaces, postgres, services, state, statestore
+from orchestrator.lab import binaries, endpoints, layout, namespaces, postgres, services, sshd, state, statestore
 from orchestrator.lab.layout import LabSystem, Place
 from orchestrator.lab.state import LabState, Net, Phase
 
@@ -24,7 +24,12 @@ _POLL_S = 0.02
 
 
 def bring_up(
-    lab_dir: Path, progress: Callable[[str], None], *, state_store: bool = False, net: Net = Net.RELAYS
+    lab_dir: Path,
+    progress: Callable[[str], None],
+    *,
+    state_store: bool = False,
+    net: Net = Net.RELAYS,
+    ssh: bool = False,
 ) -> LabState:
     """Make and start everything; returns when users are served in every system.
 
@@ -45,6 +50,9 @@ def bring_up(
             services.start_entry(lab, place)
         _wait_serving(lab)
     lab = msgspec.structs.replace(lab, phase=Phase.UP, took_s=round(time.monotonic() - began, 3))
+    if ssh:
+        lab = msgspec.structs.replace(lab, ssh=True)
+        sshd.bring_up(lab_dir, lab)
     endpoints.write(lab_dir, lab)
     if state_store:
         statestore.write(lab_dir, lab)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import BadFile, PartialState, Refused, Usage
-from orchestrator.lab import namespaces, postgres, services, state
+from orchestrator.lab import namespaces, postgres, services, sshd, state
 from orchestrator.lab.bringup import add_state_store, bring_up
 from orchestrator.lab.processes import Process, kill
 from orchestrator.lab.state import LabState, Net, Phase
@@ -21,7 +21,12 @@ Progress = Callable[[str], None]
 
 
 def up(
-    lab_dir: Path, progress: Progress = lambda _: None, *, state_store: bool = False, net: Net = Net.RELAYS
+    lab_dir: Path,
+    progress: Progress = lambda _: None,
+    *,
+    state_store: bool = False,
+    net: Net = Net.RELAYS,
+    ssh: bool = False,
 ) -> LabState:
     """Bring the lab up; one that is up already is left as it is.
 
@@ -38,6 +43,10 @@ def up(
         raise Refused("the lab needs Linux and its /proc", hint="run it in a Linux machine or container")
     if net is Net.NAMESPACES:
         namespaces.refuse_where_impossible()
+    if ssh:
+        if net is not Net.NAMESPACES:
+            raise Usage("on loopback there are no hosts to reach by ssh", hint="--net namespaces --ssh")
+        sshd.refuse_where_impossible()
     with state.locked(lab_dir):
         _refuse_foreign(lab_dir)
         found = _read(lab_dir)
@@ -49,7 +58,7 @@ def up(
         if _clear(lab_dir):
             progress("cleaned away what an earlier lab left here")
         try:
-            return bring_up(lab_dir, progress, state_store=state_store, net=net)
+            return bring_up(lab_dir, progress, state_store=state_store, net=net, ssh=ssh)
         except BaseException:
             _clear(lab_dir)
             raise
@@ -63,7 +72,7 @@ def _read(lab_dir: Path) -> LabState | None:
 
 
 def _refuse_foreign(lab_dir: Path) -> None:
-    ours = {state.STATE, state.ENDPOINTS, state.STATE_STORE, state.LOCK, state.DATA}
+    ours = {state.STATE, state.ENDPOINTS, state.STATE_STORE, state.LOCK, state.DATA, sshd.INVENTORY}
     parts = (".lab.", ".endp", ".state.")
     others = [p.name for p in lab_dir.iterdir() if p.name not in ours and not p.name.startswith(parts)]
     if others and not (lab_dir / state.STATE).exists():
@@ -106,7 +115,9 @@ def _clear(lab_dir: Path) -> bool:
     for root in found:
         postgres.remove_shared_memory(postgres.data_folders(root))
         _remove(root)
-    records = [p for n in (state.STATE, state.ENDPOINTS, state.STATE_STORE) if (p := lab_dir / n).exists()]
+    records = [
+        p for n in (state.STATE, state.ENDPOINTS, state.STATE_STORE, sshd.INVENTORY) if (p := lab_dir / n).exists()
+    ]
     parts = [p for name in ("lab", "endpoints", "state") for p in lab_dir.glob(f".{name}.json.*")]
     for path in (*records, *parts):
         path.unlink()

@@ -131,6 +131,16 @@ def _enter(opened: int) -> None:
         raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
 
 
+def members(lab_id: str, centre: str) -> frozenset[int]:
+    """Every process in a centre's network, by its number; none where there is no such network."""
+    if not (FOLDER / name(lab_id, centre)).exists():
+        return frozenset()
+    done = subprocess.run(
+        ["ip", "netns", "pids", name(lab_id, centre)], capture_output=True, text=True, timeout=_WITHIN_S, check=False
+    )
+    return frozenset(map(int, done.stdout.split()))
+
+
 def write_shell(path: Path, lab_id: str, centre: str) -> None:
     """A shell that works in a centre: what Ansible runs on this host, it runs there."""
     path.write_text(f'#!/bin/sh\nexec {shlex.join(inside(lab_id, centre))} /bin/sh "$@"\n')

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.errors import PartialState, Refused
@@ -46,16 +46,19 @@ class Account(Frozen):
     gid: int
 
 
-def scan(lab_id: str, roots: Iterable[Path]) -> tuple[Process, ...]:
-    """Every living process of the lab, lowest pid first; zombies count as gone."""
+def scan(lab_id: str, roots: Iterable[Path], inside: Collection[int] = ()) -> tuple[Process, ...]:
+    """Every living process of the lab, lowest pid first; zombies count as gone.
+
+    `inside`: pids that are the lab's by their network, whatever their environment says (sshd writes over its own).
+    """
     folders = [str(root) for root in roots]
     own = {os.getpid(), os.getppid()}
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in own)
-    found = (_of_lab(pid, lab_id, folders) for pid in pids)
+    found = (_of_lab(pid, lab_id, folders, pid in inside) for pid in pids)
     return tuple(p for p in found if p is not None)
 
 
-def _of_lab(pid: int, lab_id: str, folders: list[str]) -> Process | None:
+def _of_lab(pid: int, lab_id: str, folders: list[str], inside: bool) -> Process | None:
     try:
         command = _read(f"/proc/{pid}/cmdline")
         if not command:  # a zombie or a kernel thread
@@ -63,7 +66,7 @@ def _of_lab(pid: int, lab_id: str, folders: list[str]) -> Process | None:
         words = tuple(w for w in command.decode(errors="replace").split("\0") if w)
         cwd = _link(f"/proc/{pid}/cwd")
         program = _program(pid, words) if _near(cwd, words, folders) else ""
-        if not program and not _marked(pid, lab_id):
+        if not program and not inside and not _marked(pid, lab_id):
             return None
         state = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0]
     except OSError:

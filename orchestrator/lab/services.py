@@ -39,7 +39,9 @@ def command_line(lab_dir: Path, verb: str, place: Place) -> str:
 
 def scan(lab_dir: Path) -> tuple[Process, ...]:
     """Every living process of the lab in this folder, its record needed or not."""
-    return processes.scan(state.identity(lab_dir), state.roots(lab_dir))
+    lab_id = state.identity(lab_dir)
+    inside = frozenset[int]().union(*(namespaces.members(lab_id, c) for c in layout.CENTRES))
+    return processes.scan(lab_id, state.roots(lab_dir), inside)
 
 
 def of_place(found: Sequence[Process], lab: LabState, place: Place) -> tuple[Process, ...]:
@@ -48,8 +50,9 @@ def of_place(found: Sequence[Process], lab: LabState, place: Place) -> tuple[Pro
 
 
 def of_centre(found: Sequence[Process], lab: LabState, centre: str) -> tuple[Process, ...]:
-    """The processes of one centre."""
-    return tuple(p for p in found if p.below(Path(lab.root) / centre))
+    """The processes of one centre: those of its folder, and those in its network where it has one."""
+    inside = namespaces.members(lab.id, centre) if lab.net is Net.NAMESPACES else frozenset()
+    return tuple(p for p in found if p.pid in inside or p.below(Path(lab.root) / centre))
 
 
 def start_network(lab: LabState) -> None:

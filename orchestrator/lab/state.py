@@ -79,6 +79,8 @@ class LabState(Frozen):
     net: Net = Net.RELAYS
     hosts: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Address of each centre and of the edge, where they have their own."""
+    ssh: bool = False
+    """Each centre has an sshd, and Ansible goes through it."""
 
     @property
     def databases(self) -> tuple[layout.Place, ...]:

@@ -125,9 +125,9 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running(folder: Path, net: str = "") -> Iterator[Lab]:
+def running(folder: Path, net: str = "", *, ssh: bool = False) -> Iterator[Lab]:
     """A lab in `folder` for the length of the block; its network as DRCTL_LAB_NET says, like that of `drctl lab up`."""
-    control.up(folder, net=Net(net or os.environ.get("DRCTL_LAB_NET", Net.RELAYS)))
+    control.up(folder, net=Net(net or os.environ.get("DRCTL_LAB_NET", Net.RELAYS)), ssh=ssh)
     try:
         yield Lab(folder)
     finally:

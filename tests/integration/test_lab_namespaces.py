@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Refused
-from orchestrator.lab import control, namespaces, state
+from orchestrator.lab import control, namespaces, sshd, state
 from orchestrator.model.topology import EDGE
 from tests.integration.drills import Home
 from tests.integration.labs import Lab, running
@@ -62,6 +62,15 @@ def possible() -> str:
     return ""
 
 
+def reachable_by_ssh() -> bool:
+    """Whether this machine has what a centre's sshd needs; else Ansible works there through a shell of the centre's."""
+    try:
+        sshd.refuse_where_impossible()
+    except Refused:
+        return False
+    return True
+
+
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.timeout(240),
@@ -72,7 +81,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     path = tmp_path_factory.mktemp("namespaces")
-    with running(path / "lab", net="namespaces"):
+    with running(path / "lab", net="namespaces", ssh=reachable_by_ssh()):
         yield Home(path)
 
 
@@ -172,6 +181,20 @@ def test_where_nobody_listens_is_told_from_silence(there: Lab, home: Home) -> No
     told = home.drctl("check", "--system", "sharing", "--check", "reachable", "--output", "json", expect=3)
     (found,) = (f for f in json.loads(told.stdout)["findings"] if f["subject"] == "sharing/db@c")
     assert "it cannot be told which" in found["reason"]["en"]
+
+
+@pytest.mark.skipif(not reachable_by_ssh(), reason="openssh-server and openssh-client are not installed")
+def test_a_host_dies_with_its_centre_and_comes_back(there: Lab) -> None:
+    """Its sshd too, though it writes over the environment that bears the lab's mark."""
+    host = namespaces.hosts(state.identity(there.dir))["c"]
+    door = (_CONNECT, host, str(sshd.PORT), "5.0")
+    assert float(run(there, EDGE, *door)) >= 0
+    there.inject("kill-centre c")
+    assert not namespaces.members(state.identity(there.dir), "c")
+    with pytest.raises(subprocess.CalledProcessError):
+        run(there, EDGE, *door)
+    assert "started sshd in centre c" in there.heal()
+    assert float(run(there, EDGE, *door)) >= 0
 
 
 def test_a_drill_and_an_exercise_in_a_bubble(home: Home) -> None:
