@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where inventories/, playbooks/ and runbooks/ stand."""
+HOSTS = "hosts.yaml"
+"""An estate's hosts, for Ansible."""
 
 
 def kinds() -> Mapping[str, Kind]:
@@ -83,11 +85,15 @@ def open_context(settings: Settings) -> Context:
     from orchestrator.providers.postgresql_canary import canary_rows
     from orchestrator.providers.postgresql_rows import PostgresRows
     from orchestrator.providers.recording import Recording
+    from orchestrator.providers.s3 import S3Bucket
+    from orchestrator.providers.s3_objects import S3Objects
 
     topology = load(settings)
     folder = estate_path(settings)
-    playbooks = Playbooks(ROOT / "playbooks", (folder if folder.is_dir() else folder.parent) / "hosts.yaml")
-    providers = {p.kind.name: p for p in (PostgreSQL(playbooks), HttpApp(playbooks), HAProxy())}
+    of_lab = settings.lab_dir / HOSTS  # a lab whose centres have sshd brings its own
+    own = (folder if folder.is_dir() else folder.parent) / HOSTS
+    playbooks = Playbooks(ROOT / "playbooks", of_lab if topology.lab and of_lab.is_file() else own)
+    providers = {p.kind.name: p for p in (PostgreSQL(playbooks), HttpApp(playbooks), HAProxy(), S3Bucket(playbooks))}
     return Context(
         topology=topology,
         topology_sha256=hashlib.sha256(msgspec.json.encode(topology, order="deterministic")).hexdigest(),
@@ -104,6 +110,7 @@ def open_context(settings: Settings) -> Context:
         recorders={name: Recording(provider.kind) for name, provider in providers.items()},
         rows=lambda instance: PostgresRows(topology.service_by_id[instance.service], instance),
         canary_rows=canary_rows,
+        objects={S3Bucket.kind.name: S3Objects},
         injector=LabInjector(settings.lab_dir) if topology.lab else None,
     )
 

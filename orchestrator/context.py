@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.base import Actor, Prober
     from orchestrator.team.member import Member
     from orchestrator.team.observers import Watch
+    from orchestrator.verification.objects_source import ObjectSource
     from orchestrator.verification.source import RowSource
 
 OBSERVE_WITHIN_S = 2.0
@@ -49,6 +50,8 @@ class Context:
     injector: Injector | None
     centre: str = ""
     """Where this controller stands; empty: not said."""
+    objects: Mapping[str, Callable[[Instance], ObjectSource]] | None = None
+    """Reads one copy of a bucket, by kind of service; the other replicated kinds hold rows."""
     witness: tuple[str, ...] = ()
     """URLs of the witness' members; empty: there is none."""
 

@@ -19,28 +19,31 @@ from msgspec.structs import replace
 from orchestrator.checks.conditions import judge
 from orchestrator.machine.faults import Fault
 from orchestrator.machine.invariants import WHEN_DONE
+from orchestrator.machine.table import Act
 from orchestrator.machine.world import World
 from orchestrator.model.certificate import Certificate, Counterexample, Shape
 from orchestrator.model.observation import Snapshot
-from orchestrator.model.plan import Plan
+from orchestrator.model.plan import Plan, Verb
 from orchestrator.model.run import RunState
-from orchestrator.model.topology import Text, Topology
+from orchestrator.model.topology import Role, Text, Topology
 from orchestrator.proving.course import Courses
-from orchestrator.proving.moves import TROUBLES, Found, Rules, Start, Wrong
+from orchestrator.proving.moves import ANSWER, CRASH, FAULT, TROUBLES, Found, Rules, Start, Wrong
 from orchestrator.proving.search import Search
 from orchestrator.proving.shapes import shape
 from orchestrator.proving.starts import is_real_loss, lost_worlds, moved_worlds, world_before
 from orchestrator.proving.story import NO_END, tell
 from orchestrator.proving.views import Group, View, faults, groups, views
-from orchestrator.proving.worlds import Judge, Worlds
+from orchestrator.proving.worlds import Deed, Judge, Worlds
 
-VERSION = "1"
+VERSION = "2"
 """Of the model: it counts up with everything that may change what is proven."""
 STATES_MAX = 40_000
 """States of one search, of which a system has two to four; about 300 bytes each. Where they do not suffice, the
 certificate says how many troubles were let come together to the end."""
 TROUBLES_MIN = 1
 """A plan of which not even every single trouble could be searched to its end is not proven."""
+ALONE = (0, FAULT, CRASH, ANSWER)
+"""What comes with an order of an earlier run."""
 FIRST = 5
 """So many times that bound for what is looked at at least: that one thing goes wrong."""
 CONSIDERED = (
@@ -56,6 +59,10 @@ CONSIDERED = (
     Text(
         en="a crash of drctl before, in and after every step and every way back, and going on from the journal",
         zh="drctl 在每个步骤及回退之前、之中、之后崩溃并从日志继续",
+    ),
+    Text(
+        en="a promotion that an earlier, superseded run ordered and that takes effect only now",
+        zh="先前已被接替的任务所下达、此刻才生效的提升指令",
     ),
     Text(
         en="one more fault: a centre killed, frozen or dark, a link cut, an instance stopped; late wake-ups",
@@ -168,6 +175,8 @@ def _prove(case: _Case, plan: Plan) -> _Proven | Counterexample | None:
     data, *_ = every = views(case.group)
     cases = [*((case, view) for view in every), *((moved, data) for moved in _moved(case))]
     searches = [(_search(one, view), one) for one, view in cases]
+    if superseded := _superseded(case, data):
+        searches.append((superseded, case))
     # What is wrong with a plan mostly shows where hardly anything goes wrong: all views are looked at for that first.
     for most in (1, TROUBLES):
         for (search, starts), _ in searches:
@@ -175,7 +184,7 @@ def _prove(case: _Case, plan: Plan) -> _Proven | Counterexample | None:
             found = search.run(starts, room, most)
             if found.wrong:
                 return _counterexample(found, search, case, plan)
-        if most == 1 and (lacking := _without_end(case)):
+        if most == 1 and (lacking := _without_end(case, *searches[len(every) - 1][0])):
             return lacking
     every_found = [search.run(starts, case.states_max) for (search, starts), _ in searches]
     troubles = min(f.troubles for f in every_found)
@@ -192,19 +201,34 @@ def _moved(case: _Case) -> Iterator[_Case]:
         yield case._replace(before=world, starts={f"{name}/{start}": w for start, w in starts.items()})
 
 
-def _search(case: _Case, view: View) -> tuple[Search, list[Start]]:
+def _search(case: _Case, view: View, *, simply: bool = True) -> tuple[Search, list[Start]]:
     before = _only(case.before, view)
     worlds = Worlds(view.ground, view.concerned, before, case.judged, view.plan.attested)
-    courses = Courses(worlds, view.plan, alone=case.alone, free=view.free)
+    courses = Courses(worlds, view.plan, alone=case.alone, free=view.free, aborts=view.aborts, simply=simply)
     lost = view.plan.lost
     rules = Rules(
         faults=faults(view, lost, case.real),
         returns=tuple(_return(c, view.plan) for c in lost) if case.real else (),
         troubles=view.troubles,
-        aborts=view.aborts,
     )
     starts = [Start(name, worlds.number(_only(world, view))) for name, world in case.starts.items()]
     return Search(worlds, courses, rules), starts
+
+
+def _superseded(case: _Case, data: View) -> tuple[Search, list[Start]] | None:
+    """The search in which an earlier run promoted what is primary now, and that order is still on its way to it.
+
+    Its executor was superseded by this run: the order was given again, or its answer was lost. Nothing but the epoch
+    keeps it from taking effect after this run has moved the primary. One trouble comes with it, not several.
+    """
+    moves = {s.service for s in data.plan.steps if s.verb is Verb.PROMOTE}
+    leaders = [n.id for n in case.before.nodes if n.service in moves and n.role is Role.PRIMARY]
+    if not leaders:
+        return None
+    search, starts = _search(case, data._replace(troubles=ALONE))
+    orders = [Deed(Act(verb=Verb.PROMOTE, instance=name, epoch=1)) for name in leaders]
+    late = tuple(sorted(search.worlds.deed(order) for order in orders))
+    return search, [s._replace(name=f"superseded/{s.name}", late=late) for s in starts]
 
 
 def _return(centre: str, plan: Plan) -> Fault:
@@ -218,19 +242,24 @@ def _only(world: World, view: View) -> World:
     return World(nodes=tuple(of[name] for name in view.ground.index), cut=world.cut, lost=world.lost)
 
 
-def _without_end(case: _Case) -> Counterexample | None:
+def _without_end(case: _Case, search: Search, starts: list[Start]) -> Counterexample | None:
     """A first world from which a plan that nothing more befalls does not come to its end; None where there is none.
 
     Where copies were missing before, a plan may end degraded; it must still serve.
+
+    Args:
+        case: what is proven.
+        search: of its view of all.
+        starts: the first states of that.
     """
     view = views(case.group)[-1]
     whole = not any(rule(view.ground, _only(case.before, view)) for rule in WHEN_DONE.values())
     good = {RunState.DONE} if whole else {RunState.DONE, RunState.DEGRADED}
-    for name in case.starts:
-        search, starts = _search(case, view)
-        found = search.run([s for s in starts if s.name == name], case.states_max, 0)
-        if found.troubles == 0 and not good & set(found.endings):
-            return _counterexample(search.stranded(Wrong(NO_END, "")), search, case, case.group.plan)
+    for start in starts:
+        if not search.comes_to(start, good):
+            told, again = _search(case, view, simply=False)  # the story names every step that was done
+            told.run([s for s in again if s.name == start.name], case.states_max, 0)
+            return _counterexample(told.stranded(Wrong(NO_END, "")), told, case, case.group.plan)
     return None
 
 

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from orchestrator.verification.options import Options
 
 
+def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """The seconds of a time as it is given: 90s, 30m, 2h.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    from orchestrator import yamltypes
+
+    try:
+        return None if value is None else yamltypes.seconds(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no time: 90s, 30m or 2h", ctx, param) from None
+
+
 @click.command()
 @click.option("--system", "systems", multiple=True, metavar="ID", help="Only this system; may be repeated.")
 @click.option("--centre", "centres", multiple=True, metavar="ID", help="Only replicas in this centre.")
@@ -61,6 +75,22 @@ if TYPE_CHECKING:
     metavar="S",
     help="Bound of one service's content; what is left by then could not be told.",
 )
+@click.option(
+    "--max-load",
+    type=click.FloatRange(1, 100),
+    default=100.0,
+    metavar="PERCENT",
+    help="Read servers at most this share of the time, less while the primary suffers.  [default: 100]",
+)
+@click.option("--incremental", is_flag=True, help="Read only what changed since the last proof, where that is sound.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
+@click.option(
+    "--budget",
+    callback=seconds,
+    default=None,
+    metavar="TIME",
+    help="Rolling: the oldest proofs first, for so long (90s, 30m, 2h); the next run goes on.",
+)
 @output_option
 @click.pass_obj
 def verify(
@@ -76,6 +106,10 @@ def verify(
     against: str | None,
     within: float,
     timeout: float,
+    max_load: float,
+    incremental: bool,
+    resume: bool,
+    budget: float | None,
     output: str,
 ) -> int:
     """Prove that replicas hold what the primary holds, on databases that are being written to.
@@ -84,6 +118,8 @@ def verify(
     positions  each replica flushes and shows the primary's position of now
     canary     rows written at the primary are timed until each replica shows them
     content    every table is compared at one common position
+    drift      schema, extensions, roles and settings are the same
+    storage    the replica's own checks of its pages, tables and indexes (amcheck); only where asked for
 
     Exit code 0: everything is proven equal; 3: a difference, or it could not be told; 6: nothing could be read.
 
@@ -93,13 +129,16 @@ def verify(
       drctl verify --system legal-person --only content  the tables of one system
       drctl verify --table 'public.person*' --show-values
       drctl verify --against legal-person/db@c           with a copy that was detached
+      drctl verify --max-load 20                         gently, on a busy primary
+      drctl verify --budget 2h --max-load 30             every night: as much of the estate as fits
+      drctl verify --incremental                         what was written since the last proof
     """
     from orchestrator.app import open_context
-    from orchestrator.verification.options import Options
+    from orchestrator.verification.options import DEFAULT_PARTS, Options
 
     context = open_context(settings)
     options = Options(
-        parts=tuple(Part(p) for p in parts) or tuple(Part),
+        parts=tuple(Part(p) for p in parts) or DEFAULT_PARTS,
         centres=centres,
         samples=samples,
         within_s=within,
@@ -107,6 +146,11 @@ def verify(
         tables=tables,
         show_values=show_values,
         locks=not no_locks,
+        max_load=max_load / 100,
+        watch=True,
+        incremental=incremental,
+        resume=resume,
+        budget_s=budget,
     )
     if against is not None:
         return _against(context, against, options, output)
@@ -140,9 +184,16 @@ def choose(topology: Topology, systems: Collection[str], centres: Collection[str
 async def _prove(
     context: Context, services: tuple[Service, ...], options: Options, output: str
 ) -> tuple[ServiceProof, ...]:
+    from orchestrator.verification.objects import verify_buckets
     from orchestrator.verification.service import verify_services
 
-    return await verify_services(services, context.row_source, options, _teller(context.lang, output))
+    memory, teller, kinds = context.home / "verification", _teller(context.lang, output), context.objects or {}
+    tables = [s for s in services if s.kind not in kinds]
+    found = list(await verify_services(tables, context.row_source, options, teller, memory)) if tables else []
+    for kind, source in kinds.items():
+        found += await verify_buckets([s for s in services if s.kind == kind], source, options, teller)
+    order = [s.id for s in services]
+    return tuple(sorted(found, key=lambda proof: order.index(proof.service)))
 
 
 def _against(context: Context, name: str, options: Options, output: str) -> int:

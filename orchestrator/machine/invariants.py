@@ -29,10 +29,10 @@ def one_acknowledger(ground: Ground, world: World) -> str:
 
 
 def promotion_licensed(ground: Ground, world: World, act: Act, _: bool) -> str:
-    """2: nothing is promoted while another could still acknowledge."""
-    if act.verb is not Verb.PROMOTE:
-        return ""
+    """2: nothing is promoted while another could still acknowledge; what is open for writes is not promoted by it."""
     node = world.nodes[ground.index[act.instance]]
+    if act.verb is not Verb.PROMOTE or (node.role is Role.PRIMARY and not node.read_only):
+        return ""
     able = [n.id for n in _others(ground, world, node) if can_acknowledge(ground, world, n)]
     return f"{node.id} is promoted while {' and '.join(able)} can acknowledge writes" if able else ""
 

@@ -75,7 +75,10 @@ def _copies(ground: Ground, world: World, node: Node) -> list[Downstream]:
 
 
 def serves(ground: Ground, world: World, app: Node) -> bool:
-    """Whether an app gives its users a right answer, a write included."""
+    """Whether an app says that it gives its users right answers: its database is open for writes.
+
+    It does not try one, so it says so too where the write would wait for a standby that is absent.
+    """
     if app.power is not Power.UP:
         return False
     database = ground.behind.get(app.service, "")
@@ -84,12 +87,7 @@ def serves(ground: Ground, world: World, app: Node) -> bool:
     called = at(ground, world, database, app.upstream)
     if called is None or called.role is not Role.PRIMARY or called.power is not Power.UP or called.read_only:
         return False
-    awaited = not called.sync or any(c in called.sync for c in _streaming(ground, world, called))
-    return awaited and connected(world, app.centre, called.centre)
-
-
-def _streaming(ground: Ground, world: World, primary: Node) -> list[str]:
-    return [d.centre for d in _copies(ground, world, primary)]
+    return connected(world, app.centre, called.centre)
 
 
 def _app(ground: Ground, world: World, node: Node) -> Reading:

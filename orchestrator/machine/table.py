@@ -11,7 +11,19 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from orchestrator.machine.world import HERE, Ground, Node, Power, World, at, connected, settle
+from orchestrator.machine.world import (
+    HERE,
+    Ground,
+    Node,
+    Power,
+    World,
+    at,
+    connected,
+    family,
+    settle,
+    streams,
+    would_take,
+)
 from orchestrator.model.plan import Step, Undo, Verb
 from orchestrator.model.topology import Frozen, Nature, Role
 
@@ -39,6 +51,8 @@ class Action(Frozen, kw_only=True):
 
     needs: Needs
     effect: Effect
+    natures: frozenset[Nature] = frozenset(Nature)
+    """What has such an action at all."""
     host: bool = False
     """Acts on the host, so that the instance need not run."""
 
@@ -53,6 +67,8 @@ def act_of(ground: Ground, step: Step | Undo, epoch: int = 0) -> Act:
 def refusal(ground: Ground, world: World, act: Act) -> str:
     """Why an action has no effect now; empty where it has one."""
     action, node = ACTIONS[act.verb], world.nodes[ground.index[act.instance]]
+    if node.nature not in action.natures:
+        return f"{node.id} has no {act.verb.value}"
     if not connected(world, HERE, node.centre) and not _at_source(act, node):
         return f"{node.id} is dark"
     if node.epoch > act.epoch:
@@ -73,6 +89,20 @@ def apply(ground: Ground, world: World, act: Act) -> World:
     nodes = tuple(_marked(n, act.epoch) if n.id in touched else n for n in after)
     lost = world.lost | {node.service} if act.verb is Verb.PROMOTE and _gives_up(node) else world.lost
     return settle(ground, replace(world, nodes=nodes, lost=lost))
+
+
+def failure(ground: Ground, world: World, act: Act) -> str:
+    """Why an action is told to have failed though it took effect; empty where it has not.
+
+    Whom a copy receives from is set at once, and then its stream is waited for.
+    """
+    node = world.nodes[ground.index[act.instance]]
+    waits = act.verb in {Verb.REPOINT, Verb.REJOIN} and node.nature is Nature.REPLICATED
+    if not waits or not act.towards or refusal(ground, world, act):
+        return ""
+    after = apply(ground, world, act)
+    there = after.nodes[ground.index[act.instance]]
+    return "" if streams(ground, after, there) else f"{act.instance} does not stream from {act.towards[0]}"
 
 
 def _touched(act: Act, node: Node, changed: Mapping[str, Node]) -> set[str]:
@@ -115,12 +145,47 @@ def _source_runs(ground: Ground, world: World, node: Node, act: Act) -> str:
 
 
 def _rejoinable(ground: Ground, world: World, node: Node, act: Act) -> str:
-    if node.nature is not Nature.REPLICATED:
-        return f"{node.id} holds no data"
     source = at(ground, world, node.service, act.towards[0]) if act.towards else None
+    if source is not None and _only_here(node, source):
+        return f"{node.id} takes writes, and {source.id} is no newer primary"
+    if _follows_by_itself(node) and source is not None and not _in_reach(world, node, source):
+        return ""
     if source is not None and not connected(world, node.centre, source.centre):
         return f"{node.id} does not reach its source"
     return _source_runs(ground, world, node, act)
+
+
+def _follows_by_itself(node: Node) -> bool:
+    """A standby that runs is told whom to follow; nothing is done on its host."""
+    return node.role is Role.STANDBY and node.power is Power.UP
+
+
+def _in_reach(world: World, node: Node, source: Node) -> bool:
+    """Whether a standby can begin to follow a source."""
+    ways = connected(world, HERE, source.centre) and connected(world, node.centre, source.centre)
+    return ways and source.power is Power.UP
+
+
+def _only_here(node: Node, source: Node) -> bool:
+    """Whether a rejoin would throw away what is written: in the one place where it is."""
+    elsewhere = source.role is Role.PRIMARY and source.timeline >= node.timeline
+    return node.power is Power.UP and would_take(node) and not elsewhere
+
+
+def _no_second(ground: Ground, world: World, node: Node, _: Act) -> str:
+    """What was a primary comes back as one only where every other answers, and is none; unknown is not down."""
+    if node.role is not Role.PRIMARY or node.nature is not Nature.REPLICATED:
+        return ""
+    for other in family(ground, world, node.service):
+        silent = other.power is Power.FROZEN or not connected(world, HERE, other.centre)
+        leads = other.role is Role.PRIMARY and other.power is Power.UP
+        if other.id != node.id and (silent or leads):
+            return f"{node.id} would be a second primary: {other.id} {'does not answer' if silent else 'is one'}"
+    return ""
+
+
+def _startable(ground: Ground, world: World, node: Node, act: Act) -> str:
+    return f"{node.id} is fenced" if node.fenced else _no_second(ground, world, node, act)
 
 
 def _release_or_runs(ground: Ground, world: World, node: Node, act: Act) -> str:
@@ -178,6 +243,8 @@ def _repoint(_: Ground, __: World, node: Node, act: Act) -> dict[str, Node]:
 def _rejoin(ground: Ground, world: World, node: Node, act: Act) -> dict[str, Node]:
     source = at(ground, world, node.service, act.towards[0])
     assert source is not None
+    if not _in_reach(world, node, source):
+        return {node.id: replace(node, upstream=source.centre)}
     back = replace(
         node,
         role=Role.STANDBY,
@@ -201,7 +268,7 @@ def _redirect(_: Ground, __: World, node: Node, act: Act) -> dict[str, Node]:
 
 def _start(_: Ground, __: World, node: Node, act: Act) -> dict[str, Node]:
     upstream = act.towards[0] if act.towards else node.upstream
-    return {} if node.fenced else {node.id: replace(node, power=Power.UP, upstream=upstream)}
+    return {node.id: replace(node, power=Power.UP, upstream=upstream)}
 
 
 def _stop(_: Ground, __: World, node: Node, ___: Act) -> dict[str, Node]:
@@ -216,15 +283,19 @@ def _leave(_: Ground, __: World, ___: Node, ____: Act) -> dict[str, Node]:
     return {}
 
 
+_DATA = frozenset({Nature.REPLICATED})
+_PROCESSES = frozenset({Nature.REPLICATED, Nature.ACTIVE})
+_ENTRIES = frozenset({Nature.ROUTE})
+
 ACTIONS: Mapping[Verb, Action] = {
-    Verb.FENCE: Action(needs=_nothing, effect=_fence, host=True),
-    Verb.UNFENCE: Action(needs=_nothing, effect=_unfence, host=True),
-    Verb.PROMOTE: Action(needs=_nothing, effect=_promote),
-    Verb.DEMOTE: Action(needs=_release_or_runs, effect=_demote),
-    Verb.REPOINT: Action(needs=_standby, effect=_repoint),
-    Verb.REJOIN: Action(needs=_rejoinable, effect=_rejoin, host=True),
-    Verb.REDIRECT: Action(needs=_nothing, effect=_redirect),
-    Verb.START: Action(needs=_nothing, effect=_start, host=True),
-    Verb.STOP: Action(needs=_nothing, effect=_stop, host=True),
+    Verb.FENCE: Action(needs=_nothing, effect=_fence, natures=_DATA, host=True),
+    Verb.UNFENCE: Action(needs=_no_second, effect=_unfence, natures=_DATA, host=True),
+    Verb.PROMOTE: Action(needs=_nothing, effect=_promote, natures=_DATA),
+    Verb.DEMOTE: Action(needs=_release_or_runs, effect=_demote, natures=_DATA),
+    Verb.REPOINT: Action(needs=_standby, effect=_repoint, natures=_PROCESSES),
+    Verb.REJOIN: Action(needs=_rejoinable, effect=_rejoin, natures=_DATA, host=True),
+    Verb.REDIRECT: Action(needs=_nothing, effect=_redirect, natures=_ENTRIES),
+    Verb.START: Action(needs=_startable, effect=_start, natures=_PROCESSES, host=True),
+    Verb.STOP: Action(needs=_nothing, effect=_stop, natures=_PROCESSES, host=True),
     Verb.RUN_PLAYBOOK: Action(needs=_nothing, effect=_leave, host=True),
 }

@@ -15,11 +15,15 @@ NOTHING = Text(en="", zh="")
 
 
 class Part(StrEnum):
-    """One of the three proofs."""
+    """One of the proofs."""
 
     POSITIONS = "positions"
     CANARY = "canary"
     CONTENT = "content"
+    DRIFT = "drift"
+    """Schema, extensions, roles and settings."""
+    STORAGE = "storage"
+    """Pages and indexes of the replica, by its own server's checks."""
 
 
 class Sameness(StrEnum):
@@ -91,7 +95,29 @@ class TableProof(Frozen):
     method: Method = Method.CUT
     trouble: str = ""
     """Why it could not be read (`model.rows.Trouble`); empty where it was."""
+    since: int = 0
+    """Position of its oldest part: of the proof on which this one rests, or of the ground on which an interrupted
+    comparison began; 0: all of it was compared at `position`."""
+    read_whole: Text = NOTHING
+    """Why all of it was read though only changes were asked for."""
+    resumed: int = 0
+    """Times that it was gone on with after an interruption."""
+    proven_at: str = ""
+    """ISO 8601, UTC; empty: in this run."""
     reason: Text = NOTHING
+
+
+class Effect(Frozen):
+    """What a comparison did to the primary: seconds of a small commit there, without us and while we read."""
+
+    share: float
+    """Share of the time that servers were read at most."""
+    alone_p50_s: float
+    alone_p95_s: float
+    during_p50_s: float
+    during_p95_s: float
+    commits: int
+    """Commits timed during the comparison."""
 
 
 class ContentProof(Frozen):
@@ -108,6 +134,7 @@ class ContentProof(Frozen):
     tables: tuple[TableProof, ...] = ()
     reason: Text = NOTHING
     """Why nothing (or not all) could be told, beyond single tables."""
+    effect: Effect | None = None
 
     def count(self, sameness: Sameness) -> int:
         """Number of tables with this result."""
@@ -120,6 +147,38 @@ class ContentProof(Frozen):
             return Verdict.FAIL
         whole = self.count(Sameness.EQUAL) > 0 and not self.count(Sameness.UNKNOWN) and not self.reason.en
         return Verdict.PASS if whole else Verdict.UNKNOWN
+
+
+class DriftProof(Frozen):
+    """What stands around the rows of one replica; one group for each kind and database, its rows the single facts."""
+
+    groups: tuple[TableProof, ...] = ()
+    reason: Text = NOTHING
+    """Why not all could be told."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS only where something was compared and all of it is equal."""
+        told = {group.sameness for group in self.groups}
+        if Sameness.DIFFERENT in told:
+            return Verdict.FAIL
+        return Verdict.PASS if told == {Sameness.EQUAL} and not self.reason.en else Verdict.UNKNOWN
+
+
+class StorageProof(Frozen):
+    """What the replica's own server says of its pages and indexes. Tells nothing of whether they are the primary's."""
+
+    verdict: Verdict
+    checksums: bool = False
+    """Pages carry checksums: whatever is read is checked."""
+    failures: int = 0
+    """Pages that the server has found to be broken since it counts."""
+    tables: int = 0
+    indexes: int = 0
+    """Checked, and found or not found to be whole."""
+    broken: tuple[str, ...] = ()
+    """What was found, the first ones."""
+    reason: Text = NOTHING
 
 
 class PositionProof(Frozen):
@@ -161,11 +220,24 @@ class ReplicaProof(Frozen):
     position: PositionProof | None = None
     canary: CanaryProof | None = None
     content: ContentProof | None = None
+    drift: DriftProof | None = None
+    storage: StorageProof | None = None
+    not_meant: tuple[Part, ...] = ()
+    """Parts that cannot be proven of such a replica (a canary row at a logical one)."""
 
     def verdict(self, part: Part) -> Verdict | None:
         """The verdict of a part; None where it was not proven."""
-        proof = {Part.POSITIONS: self.position, Part.CANARY: self.canary, Part.CONTENT: self.content}[part]
-        return proof.verdict if proof else None
+        match part:
+            case Part.POSITIONS:
+                return self.position.verdict if self.position else None
+            case Part.CANARY:
+                return self.canary.verdict if self.canary else None
+            case Part.CONTENT:
+                return self.content.verdict if self.content else None
+            case Part.DRIFT:
+                return self.drift.verdict if self.drift else None
+            case Part.STORAGE:
+                return self.storage.verdict if self.storage else None
 
 
 class ServiceProof(Frozen):
@@ -185,8 +257,14 @@ class ServiceProof(Frozen):
     @property
     def ok(self) -> bool:
         """Every asked part of every replica passed; nothing asked or no replica is not ok."""
-        verdicts = [r.verdict(part) for r in self.replicas for part in self.asked]
-        return bool(self.primary and verdicts) and not self.reason.en and all(v is Verdict.PASS for v in verdicts)
+        if not self.primary or not self.replicas or self.reason.en:
+            return False
+        return all(self.proven(replica) for replica in self.replicas)
+
+    def proven(self, replica: ReplicaProof) -> bool:
+        """Every asked part of a replica that is meant for it passed; none is never enough."""
+        meant = [part for part in self.asked if part not in replica.not_meant]
+        return bool(meant) and all(replica.verdict(part) is Verdict.PASS for part in meant)
 
 
 class ProofProgress(Frozen):

@@ -28,6 +28,8 @@ class Trouble(StrEnum):
     """A standby cancelled the read for the sake of replay."""
     DAMAGED = "damaged"
     """The server says that what it stores is broken (a checksum, a page, an out-of-line value)."""
+    AGED = "aged"
+    """We gave a snapshot up, so that it would not keep the primary from cleaning."""
     GONE = "gone"
     """A table, column or database is no longer what the catalogue said."""
     OTHER = "other"
@@ -60,6 +62,10 @@ class Standing(Frozen):
     """What reads see; equals `position` at a primary."""
     receiving: bool = False
     """A standby with a live stream."""
+    subscribes: tuple[str, ...] = ()
+    """Streams of changes that it takes from others row by row (a logical replica), by the names they have there."""
+    birth: str = ""
+    """Changes when the copy's files are made anew; empty where it may not be read."""
 
 
 class Column(Frozen):
@@ -141,7 +147,6 @@ class RowPrint(Frozen):
     place: str
     key: str
     """Text of its key; empty where the table has none."""
-    version: str
     print: int
 
 
@@ -183,6 +188,38 @@ class Sequence(Frozen):
     increment: int
     cache: int
     cycles: bool
+
+
+class Fact(Frozen):
+    """Something that stands around the rows, as one copy shows it."""
+
+    kind: str
+    """Such as `indexes` or `settings`."""
+    name: str
+    value: str
+
+
+class Subscribed(Frozen):
+    """A table that a logical replica takes from its primary."""
+
+    table: str
+    """`schema.table`, the same at both."""
+    stream: str
+    ready: bool
+    """It follows; else its first copy is under way."""
+
+
+class Storage(Frozen):
+    """What a copy's own server says of how it stores a database."""
+
+    checksums: bool
+    failures: int
+    """Broken pages that it has met since it counts."""
+    checker: bool
+    """It can check tables and indexes."""
+    tables: int = 0
+    indexes: int = 0
+    broken: tuple[str, ...] = ()
 
 
 class CanarySeen(Frozen):

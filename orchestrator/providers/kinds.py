@@ -32,7 +32,9 @@ POSTGRESQL = Kind(
     ),
 )
 HTTP_APP = Kind(
-    name="http-app", nature=Nature.ACTIVE, params=("start_command", "stop_command", "workdir", "inventory_host", "shell")
+    name="http-app",
+    nature=Nature.ACTIVE,
+    params=("start_command", "stop_command", "workdir", "inventory_host", "shell"),
 )
 HAPROXY = Kind(name="haproxy", nature=Nature.ROUTE, params=("admin_socket", "admin_address", "start_command"))
 S3_BUCKET = Kind(

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg import sql
 
 from orchestrator.model.rows import (
-    Address,
-    BucketDigest,
     CanarySeen,
-    Cell,
     Column,
-    Digest,
-    Form,
-    Row,
-    RowPrint,
+    Fact,
     RowsUnreadable,
     Sequence,
-    Span,
     Standing,
+    Storage,
+    Subscribed,
     Table,
     Trouble,
 )
 from orchestrator.model.topology import Instance, Service, Text
 from orchestrator.providers import postgresql_rows_sql as statements
-from orchestrator.providers.postgresql_session import CONNECT_WITHIN_S, Session
+from orchestrator.providers.postgresql_rows_facts import CLUSTER, CONFIRMED, FILTERED, SCHEMA, SUBSCRIBED
+from orchestrator.providers.postgresql_rows_storage import look_at_storage
+from orchestrator.providers.postgresql_rows_view import PostgresHold, PostgresView
+from orchestrator.providers.postgresql_session import CONNECT_WITHIN_S, STATEMENT_WITHIN_S, Session
 
 PROBE = "drctl_probe"
-END = "(4294967295,0)"
-"""A place behind every row."""
 LOCK_SHARE = 4
 """At most one in so many of the server's lock slots is used to hold writers."""
 TIDY_AFTER = "1 day"
+MOST_CHANGED = 200_000
+"""Pages; where more have changed, reading the tables costs no more than asking the log."""
 SKIPS = {
     "unlogged": Text(en="unlogged: its rows are not replicated", zh="非日志表：其数据不参与复制"),
     "foreign": Text(en="foreign table: its rows are stored elsewhere", zh="外部表：数据存放在别处"),
@@ -48,6 +48,7 @@ class PostgresRows:
         self._instance = instance
         self._sessions: dict[str, Session] = {}
         self._hashable: dict[str, bool] = {}
+        self._heart: Session | None = None
 
     @property
     def instance(self) -> str:
@@ -57,7 +58,7 @@ class PostgresRows:
     async def standing(self, within_s: float) -> Standing:
         """Role, version, lineage and position now."""
         [row] = await self._run(statements.STANDING, within_s=within_s)
-        standby, writable, version, lineage, timeline, position, replayed, receiving = row
+        standby, writable, version, lineage, timeline, position, replayed, receiving, subscribes = row
         return Standing(
             instance=self.instance,
             primary=not standby,
@@ -68,7 +69,18 @@ class PostgresRows:
             position=int(position or 0),
             replayed=int(replayed or 0),
             receiving=receiving,
+            subscribes=tuple(subscribes),
+            birth=await self._birth(within_s),
         )
+
+    async def _birth(self, within_s: float) -> str:
+        try:
+            [[born]] = await self._run(statements.BIRTH, within_s=within_s)
+        except RowsUnreadable as error:
+            if error.trouble is Trouble.DENIED:
+                return ""
+            raise
+        return str(born)
 
     async def mark(self) -> int:
         """A position at or after everything committed so far.
@@ -81,6 +93,27 @@ class PostgresRows:
             "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"
         )
         return int(position)
+
+    async def pulse(self) -> float:
+        """Time a small commit that is flushed to the primary's disk and waits for no replica."""
+        if self._heart is None:
+            self._heart = await Session.open(self._instance)
+        begun = time.monotonic()
+        await self._heart.run("SELECT pg_logical_emit_message(true, 'drctl', 'pulse')", within_s=CONNECT_WITHIN_S)
+        return time.monotonic() - begun
+
+    async def changed(
+        self, database: str, since: int, until: int, tables: tuple[Table, ...]
+    ) -> Mapping[str, tuple[int, ...]]:
+        """By pg_walinspect, which a superuser creates once in the database (`CREATE EXTENSION pg_walinspect`)."""
+        names = json.dumps([[table.schema, table.name] for table in tables])
+        where = await self._ask(database, statements.WALINSPECT)
+        if not where:
+            raise RowsUnreadable(Trouble.GONE, self.instance, f"pg_walinspect is not installed in {database}")
+        found = await self._ask(database, statements.changed(where[0][0]), (names, since, until, MOST_CHANGED))
+        if sum(len(pages) for _, pages in found) >= MOST_CHANGED:
+            raise RowsUnreadable(Trouble.OTHER, self.instance, f"more than {MOST_CHANGED} pages have changed")
+        return {name: tuple(pages) for name, pages in found}
 
     async def reached(self) -> tuple[int, int]:
         """Flushed and replayed position; both the current one where the instance is (or has become) a primary."""
@@ -103,10 +136,9 @@ class PostgresRows:
 
     async def tables(self, database: str) -> tuple[Table, ...]:
         """Tables, leaves of partitioned tables, materialised views, and the large objects; not our own canary table."""
-        session = await self._session(database)
-        found = await session.run(statements.catalogue())
+        found = await self._ask(database, statements.catalogue())
         for name in {column[1] for row in found for column in row[7]} - self._hashable.keys():
-            self._hashable[name] = await self._can_hash(session, name)
+            self._hashable[name] = await self._can_hash(database, name)
         return tuple(self._table(database, row) for row in found if tuple(row[:2]) != ("public", PROBE))
 
     def _table(self, database: str, row: tuple[Any, ...]) -> Table:
@@ -124,9 +156,10 @@ class PostgresRows:
             skip=_skip(kind, persistence),
         )
 
-    async def _can_hash(self, session: Session, type_name: str) -> bool:
+    async def _can_hash(self, database: str, type_name: str) -> bool:
+        question = sql.SQL("SELECT hash_record_extended(ROW(NULL::{}), 0)").format(sql.SQL(type_name))
         try:
-            await session.run(sql.SQL("SELECT hash_record_extended(ROW(NULL::{}), 0)").format(sql.SQL(type_name)))
+            await self._ask(database, question)
         except RowsUnreadable as error:
             if error.trouble in {Trouble.LOST, Trouble.LATE}:
                 raise
@@ -135,16 +168,44 @@ class PostgresRows:
 
     async def mark_of(self, table: Table) -> str:
         """The table's mark as of now; empty where it is gone."""
-        found = await (await self._session(table.database)).run(statements.mark_of(table))
+        found = await self._ask(table.database, statements.mark_of(table))
         return str(found[0][0]) if found else ""
 
     async def sequences(self, database: str) -> tuple[Sequence, ...]:
         """Every permanent sequence, as of now (sequences know no snapshot)."""
-        found = await (await self._session(database)).run(statements.SEQUENCES)
+        found = await self._ask(database, statements.SEQUENCES)
         return tuple(
             Sequence(schema=schema, name=name, last_value=last, increment=increment, cache=cache, cycles=cycles)
             for schema, name, last, increment, cache, cycles in found
         )
+
+    async def subscribed(self, database: str) -> tuple[Subscribed, ...]:
+        """From pg_subscription_rel."""
+        found = await self._ask(database, SUBSCRIBED)
+        return tuple(Subscribed(table=table, stream=slot, ready=ready) for table, slot, ready in found)
+
+    async def confirmed(self, streams: tuple[str, ...]) -> int:
+        """The least that the slots' readers have confirmed; 0 where one of the slots is not here."""
+        [[count, position]] = await self._run(CONFIRMED, (list(streams),))
+        return int(position or 0) if count == len(set(streams)) else 0
+
+    async def filtered(self, database: str) -> frozenset[str]:
+        """Published with a row filter or a column list."""
+        return frozenset(name for (name,) in await self._ask(database, FILTERED))
+
+    async def facts(self, database: str) -> tuple[Fact, ...]:
+        """What stands around the rows."""
+        found = await self._ask(database, SCHEMA if database else CLUSTER)
+        return tuple(Fact(kind=kind, name=name, value=value or "") for kind, name, value in found)
+
+    async def storage(self, database: str, tables: tuple[Table, ...], within_s: float) -> Storage:
+        """What the server's own checks say of its storage (amcheck, where the database has it)."""
+        session = await Session.open(self._instance, database)
+        try:
+            await session.run(sql.SQL("SET statement_timeout = {}").format(int(within_s * 1000)))
+            return await look_at_storage(session, tables, within_s)
+        finally:
+            await session.close()
 
     async def view(self, database: str) -> PostgresView:
         """Open a view on a connection of its own."""
@@ -193,7 +254,7 @@ class PostgresRows:
     async def write_canary(self, run: str, number: int) -> str:
         """Commit one row; the session does not wait for replicas (synchronous_commit = local)."""
         statement = "INSERT INTO public.drctl_probe (id, number) VALUES (%s, %s) RETURNING written_at::text"
-        [[content]] = await self._run(statement, (run, number))
+        [[content]] = await self._ask("", statement, (run, number), CONNECT_WITHIN_S, again=False)
         return str(content)
 
     async def see_canaries(self, run: str, after: int) -> tuple[CanarySeen, ...]:
@@ -213,9 +274,10 @@ class PostgresRows:
 
     async def close(self) -> None:
         """Close every connection."""
-        for session in self._sessions.values():
+        for session in (*self._sessions.values(), *filter(None, [self._heart])):
             await session.close()
         self._sessions.clear()
+        self._heart = None
 
     async def _session(self, database: str = "", within_s: float = CONNECT_WITHIN_S) -> Session:
         database = database or self._instance.param("database", "postgres")
@@ -226,85 +288,27 @@ class PostgresRows:
     async def _run(
         self, statement: Any, params: tuple[object, ...] | None = None, within_s: float = CONNECT_WITHIN_S
     ) -> list[tuple[Any, ...]]:
-        session = await self._session(within_s=within_s)
-        return await session.run(statement, params, within_s)
+        return await self._ask("", statement, params, within_s)
 
-
-class PostgresHold:
-    """Locks that keep writers out, held by an open transaction."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._since = time.monotonic()
-
-    async def release(self) -> float:
-        """Commit, which frees the locks; raises where the server had ended the transaction before."""
+    async def _ask(
+        self,
+        database: str,
+        statement: Any,
+        params: tuple[object, ...] | None = None,
+        within_s: float = STATEMENT_WITHIN_S,
+        *,
+        again: bool = True,
+    ) -> list[tuple[Any, ...]]:
+        """Rows of a statement. One whose connection was cut while it lay idle is asked again on a new one, unless
+        that could do it twice.
+        """
+        session = await self._session(database, min(within_s, CONNECT_WITHIN_S))
         try:
-            await self._session.run("COMMIT")
-            return time.monotonic() - self._since
-        finally:
-            await self._session.close()
-
-
-class PostgresView:
-    """Reads of one database, on a connection of its own."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._frozen = False
-
-    async def freeze(self) -> None:
-        """Take the snapshot that every later read sees; the savepoint keeps it through a read that fails."""
-        await self._session.run(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot(); SAVEPOINT taken"
-        )
-        self._frozen = True
-
-    async def digest(self, table: Table, form: Form, span: Span) -> Digest:
-        """Count and sum of prints of a span."""
-        [row] = await self._run(statements.digest(table, form, not self._frozen), _places(span))
-        return Digest(rows=row[0], total=int(row[1]), position=int(row[2]))
-
-    async def buckets(self, table: Table, form: Form, span: Span, of: int) -> tuple[BucketDigest, ...]:
-        """Count and sum by bucket."""
-        found = await self._run(statements.buckets(table, form), (of - 1, *_places(span)))
-        return tuple(BucketDigest(bucket=b, digest=Digest(rows=n, total=int(total))) for b, n, total in found)
-
-    async def prints(
-        self, table: Table, form: Form, span: Span, buckets: tuple[int, ...] = (), of: int = 1
-    ) -> tuple[RowPrint, ...]:
-        """Every row of a span, or those of some buckets."""
-        params = (*_places(span), of, of - 1, list(buckets))
-        found = await self._run(statements.prints(table, form), params)
-        return tuple(RowPrint(place=p, key=k, version=v, print=h) for p, k, v, h in found)
-
-    async def rows(self, table: Table, form: Form, by: Address, ids: tuple[str, ...], show: bool) -> tuple[Row, ...]:
-        """Rows at places or with keys."""
-        found = await self._run(statements.rows(table, form, by, show), (list(ids),))
-        return tuple(_row(table, row) for row in found)
-
-    async def close(self) -> None:
-        """Close the connection, which ends the snapshot."""
-        await self._session.close()
-
-    async def _run(self, statement: sql.Composed, params: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        try:
-            return await self._session.run(statement, params)
-        except RowsUnreadable:
-            if self._frozen and self._session.usable:
-                await self._session.run("ROLLBACK TO SAVEPOINT taken")
-            raise
-
-
-def _row(table: Table, found: tuple[Any, ...]) -> Row:
-    asked, place, key, version, print_, hashes, texts = found
-    shown = texts or [None] * len(hashes)
-    cells = (Cell(name=c.name, print=h, text=t) for c, h, t in zip(table.columns, hashes, shown, strict=True))
-    return Row(asked=asked, place=place, key=key, version=version, print=print_, cells=tuple(cells))
-
-
-def _places(span: Span) -> tuple[str, str]:
-    return f"({span.first},0)", END if span.last is None else f"({span.last},0)"
+            return await session.run(statement, params, within_s)
+        except RowsUnreadable as error:
+            if error.trouble is not Trouble.LOST or session.usable or not again:
+                raise
+        return await self._ask(database, statement, params, within_s, again=False)
 
 
 def _skip(kind: str, persistence: str) -> Text | None:

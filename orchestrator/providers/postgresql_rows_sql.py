@@ -10,6 +10,7 @@ from psycopg import sql
 
 from orchestrator.model.rows import Address, Column, Form, Table
 
+NOTHING = sql.SQL("")
 CATALOGUE = """
 SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
        coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::bigint, c.reltuples::bigint, {mark},
@@ -55,9 +56,38 @@ SELECT r.standby, NOT r.standby AND current_setting('default_transaction_read_on
        CASE WHEN r.standby THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
             ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn,
        CASE WHEN r.standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn,
-       EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+       EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'),
+       ARRAY(SELECT subslotname::text FROM pg_subscription WHERE subenabled AND subslotname IS NOT NULL ORDER BY 1)
 FROM (SELECT pg_is_in_recovery() AS standby) r
 """
+
+BIRTH = """
+SELECT md5(concat_ws('|', (SELECT change FROM pg_stat_file('PG_VERSION')),
+                     (SELECT modification FROM pg_stat_file('backup_label.old', true))))
+"""
+"""When the files of the copy were made: the change time of one that PostgreSQL never writes again, and that neither a
+copy nor a restore can set."""
+WALINSPECT = """
+SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'pg_walinspect'
+"""
+CHANGED = """
+SELECT f.name, array_agg(b.page ORDER BY b.page)
+FROM (SELECT format('%%s.%%s', n.nspname, c.relname) AS name, pg_relation_filenode(c.oid) AS file
+      FROM json_array_elements(%s::json) j
+      JOIN pg_namespace n ON n.nspname = j->>0
+      JOIN pg_class c ON c.relname = j->>1 AND c.relnamespace = n.oid) f
+JOIN (SELECT DISTINCT relfilenode AS file, relblocknumber AS page
+      FROM {schema}.pg_get_wal_block_info('0/0'::pg_lsn + %s, '0/0'::pg_lsn + %s, false)
+      WHERE relforknumber = 0
+        AND reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+      LIMIT %s) b USING (file)
+GROUP BY 1
+"""
+
+
+def changed(schema: str) -> sql.Composed:
+    """Pages of tables that the log between two positions touches."""
+    return sql.SQL(CHANGED).format(schema=sql.Identifier(schema))
 
 
 def catalogue() -> sql.Composed:
@@ -71,20 +101,40 @@ def mark_of(table: Table) -> sql.Composed:
     return sql.SQL("SELECT " + MARK + where).format(sql.Literal(table.schema), sql.Literal(table.name))
 
 
+def quoted(table: Table) -> str:
+    """The table's name as `regclass` reads it."""
+    return sql.Identifier(table.schema, table.name).as_string(None)
+
+
 def relation(table: Table) -> sql.Composed:
     """The table without what inherits from it."""
     return sql.SQL("ONLY {}.{}").format(sql.Identifier(table.schema), sql.Identifier(table.name))
 
 
-def digest(table: Table, form: Form, live: bool) -> sql.Composed:
-    """Count, sum and position of a span; the position is taken after the rows' snapshot."""
+SPANS = """
+unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS s(first, last, number), LATERAL (
+  SELECT {columns} FROM {table} t
+  WHERE t.ctid >= format('(%%s,0)', s.first)::tid AND t.ctid < format('(%%s,0)', s.last)::tid {more} OFFSET 0) x
+"""
+"""Parts of a table, each by a scan of its pages alone. OFFSET 0 keeps the planner from making one join of it."""
+
+
+def digests(table: Table, form: Form, live: bool) -> sql.Composed:
+    """Counts and sums of spans as two arrays (which travel shorter than rows), and the position, taken after the rows'
+    snapshot.
+    """
     position = sql.SQL(
         "CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_current_wal_insert_lsn() - '0/0'::pg_lsn END" if live else "0"
     )
-    return sql.SQL(
-        "SELECT count(*), coalesce(sum({print}), 0), {position} FROM {table} t "
-        "WHERE t.ctid >= %s::tid AND t.ctid < %s::tid"
-    ).format(print=fingerprint(table.columns, form), position=position, table=relation(table))
+    columns = sql.SQL("count(*) AS n, coalesce(sum({}), 0) AS total").format(fingerprint(table.columns, form))
+    return sql.SQL("SELECT array_agg(x.n ORDER BY s.number), array_agg(x.total ORDER BY s.number), {} FROM {}").format(
+        position, spans(table, columns)
+    )
+
+
+def spans(table: Table, columns: sql.Composable, more: sql.Composable = NOTHING) -> sql.Composed:
+    """What a query over spans selects from: `columns` of each span's rows (`t`) as `x`, in the order of `s.number`."""
+    return sql.SQL(SPANS).format(columns=columns, table=relation(table), more=more)
 
 
 def buckets(table: Table, form: Form) -> sql.Composed:
@@ -96,17 +146,12 @@ def buckets(table: Table, form: Form) -> sql.Composed:
 
 
 def prints(table: Table, form: Form) -> sql.Composed:
-    """Every row of a span whose bucket is among those given."""
-    return sql.SQL(
-        "SELECT t.ctid::text, {key}, {version}, {print} FROM {table} t WHERE t.ctid >= %s::tid AND t.ctid < %s::tid "
-        "AND (%s = 1 OR ({bucket} & %s) = ANY(%s::bigint[]))"
-    ).format(
-        key=key_text(table),
-        version=VERSION,
-        print=fingerprint(table.columns, form),
-        bucket=bucket(table, form),
-        table=relation(table),
+    """Every row of spans whose bucket is among those given."""
+    columns = sql.SQL("t.ctid::text AS place, {key} AS key, {print} AS print").format(
+        key=key_text(table), print=fingerprint(table.columns, form)
     )
+    chosen = sql.SQL("AND (%s = 1 OR ({} & %s) = ANY(%s::bigint[]))").format(bucket(table, form))
+    return sql.SQL("SELECT x.place, x.key, x.print FROM {}").format(spans(table, columns, chosen))
 
 
 def rows(table: Table, form: Form, by: Address, show: bool) -> sql.Composed:

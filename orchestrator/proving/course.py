@@ -15,40 +15,11 @@ from orchestrator.machine.faults import parse
 from orchestrator.machine.table import act_of
 from orchestrator.model.plan import Condition, Plan, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import RunState
+from orchestrator.proving.simple import ENDED, Course, Simple
 from orchestrator.proving.worlds import Deed, Worlds
 
 IN_FLIGHT_MAX = 4
 """So many orders that are given side by side may be on their way when the executor dies; of more, every single one."""
-ENDED = -1
-"""`done` of a run that is over: only what is late may still take effect, so that nothing else of it matters."""
-
-
-class Course(NamedTuple):
-    """The state of a run."""
-
-    done: int = 0
-    failed: int = 0
-    flight: int = 0
-    """Begun, and the order is not answered."""
-    effected: int = 0
-    """The order is answered, its proof is waited for."""
-    begun: int = 0
-    order: tuple[int, ...] = ()
-    """Steps begun, as long as they may be undone: by the piece that they act on, and oldest first in each.
-
-    Which piece is undone before which does not matter: an undo has no gate, touches its own piece alone, and the
-    invariant that holds in every state reads each piece alone. So states that differ in that alone are one state."""
-    undoing: int = 0
-    undone: int = 0
-    stuck: int = 0
-    """Steps that could not be undone."""
-    fenced: int = 0
-    """Steps that fence: whose instances a fence of this run holds."""
-    late: tuple[int, ...] = ()
-    """Orders that nobody waits for any more, and which may yet take effect."""
-    epoch: int = 1
-    """Told apart only as long as an order of an earlier epoch is late: nothing else asks for it."""
-    aborting: bool = False
 
 
 class Begin(NamedTuple):
@@ -127,20 +98,32 @@ class Decisions(NamedTuple):
 class Courses:
     """The courses of one plan; numbers stand for what was met before."""
 
-    def __init__(self, worlds: Worlds, plan: Plan, *, alone: bool, free: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        worlds: Worlds,
+        plan: Plan,
+        *,
+        alone: bool,
+        free: Collection[str] = (),
+        aborts: bool = True,
+        simply: bool = True,
+    ) -> None:
         """
         Args:
             worlds: of the services that the steps act on.
             plan: only the steps that act on them, and those of the whole estate.
             alone: whether the real plan holds no other system, whose success would keep the fault from being healed.
             free: ids of steps that act on what is not in `worlds`, or of which not every condition is about these.
+            aborts: whether an operator may abort.
+            simply: whether courses with the same future are told as one (`proving.simple`).
         """
         self.worlds, self.plan, self.steps, self.alone = worlds, plan, plan.steps, alone
+        self._aborts = aborts
         self._of = {s.id: n for n, s in enumerate(plan.steps)}
         self.needs = tuple(sum(1 << self._of[n] for n in s.needs) for s in plan.steps)
         self._fences = {s.instance: n for n, s in enumerate(plan.steps) if s.verb is Verb.FENCE}
-        promotions = sum(1 << n for n, s in enumerate(plan.steps) if s.verb is Verb.PROMOTE)
-        self._past = 0 if plan.kind is ScenarioKind.EXERCISE else promotions
+        self.simply = simply
+        self._simple = Simple(plan, self.needs, aborts) if simply else None
         # An order without a gate is given and takes effect at once: to give it later is the same as to wait for it.
         self._gated = tuple(bool(s.gates) or s.verb in UNTOUCHING or s.verb is Verb.PROMOTE for s in plan.steps)
         self._free = tuple(s.id in free for s in plan.steps)
@@ -155,13 +138,14 @@ class Courses:
 
     def number(self, course: Course) -> int:
         """The number of a course."""
-        if course.begun & self._past:
-            # Past the point of no return nothing is undone: what else was begun, and in which order, does not matter.
-            course = course._replace(begun=course.begun & self._past, order=())
         found = self._no.get(course)
         if found is None:
-            found = self._no[course] = len(self._courses)
-            self._courses.append(course)
+            simple = self._simple.form(course) if self._simple else course
+            found = self._no.get(simple)
+            if found is None:
+                found = self._no[simple] = len(self._courses)
+                self._courses.append(simple)
+            self._no[course] = found
         return found
 
     def course(self, number: int) -> Course:
@@ -224,7 +208,7 @@ class Courses:
             backs=backs,
             late=late,
             crashed=() if closed else self._crashes(c, at_once, backs),
-            aborted=-1 if closed or c.aborting else self.number(c._replace(aborting=True)),
+            aborted=-1 if closed or c.aborting or not self._aborts else self.number(c._replace(aborting=True)),
             closed=closed,
             ended=self.number(Course(done=ENDED, late=c.late)) if closed else -1,
         )
@@ -344,7 +328,7 @@ class Courses:
         history, ids = self._blank, [s.id for s in self.steps]
         history.done = {ids[n]: "" for n in _bits(c.done)}
         history.failed = {ids[n]: "" for n in _bits(c.failed)}
-        history.begun = [ids[n] for n in c.order or _bits(c.begun)]
+        history.begun = [ids[n] for n in (*c.order, *(n for n in _bits(c.begun) if n not in c.order))]
         history.undoing = {ids[n] for n in _bits(c.undoing)}
         history.undone = {ids[n] for n in _bits(c.undone)}
         history.aborting = c.aborting

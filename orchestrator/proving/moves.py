@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from orchestrator.machine.faults import Fault
-from orchestrator.model.run import RunState
 
 FAULT, CRASH, ANSWER = 1, 2, 4
 """What may go wrong, each once: a fault of the world, a crash of the executor, an answer that is late or lost (or that
@@ -23,6 +22,8 @@ class Move(StrEnum):
     CONFIRM = "confirm"
     LAND = "land"
     REFUSE = "refuse"
+    IN_VAIN = "in-vain"
+    """An order that took effect and is told to have failed."""
     HANG = "hang"
     UNANSWERED = "unanswered"
     PROVE = "prove"
@@ -52,7 +53,10 @@ class Label(NamedTuple):
     faults: tuple[Fault, ...] = ()
 
 
-CRASHES, ABORTS = Label(Move.CRASH), Label(Move.ABORT)
+Told = tuple[Move] | tuple[Move, int] | tuple[Move, int, int] | tuple[Move, int, int, tuple[Fault, ...]]
+"""What makes a label: a search makes millions, and tells few."""
+CRASHES: Told = (Move.CRASH,)
+ABORTS: Told = (Move.ABORT,)
 
 
 class Wrong(NamedTuple):
@@ -62,11 +66,11 @@ class Wrong(NamedTuple):
     text: str
 
 
-Next = tuple[int, int, int, Label, Wrong | None]
+Next = tuple[int, int, int, Told, Wrong | None]
 """A state that comes next: world, course, what of FAULT, CRASH and ANSWER it uses up, the move, what that breaks."""
 
 
-Struck = tuple[int, Label, Wrong | None]
+Struck = tuple[int, Told, Wrong | None]
 """A world that comes next by itself, how, and what that breaks."""
 
 
@@ -76,6 +80,8 @@ class Start(NamedTuple):
     name: str
     """How the lost centre stands; empty where nothing is lost yet."""
     world: int
+    late: tuple[int, ...] = ()
+    """Orders of an earlier run that are still on their way."""
 
 
 class Found(NamedTuple):
@@ -83,7 +89,6 @@ class Found(NamedTuple):
 
     states: int
     transitions: int
-    endings: dict[RunState, int]
     troubles: int
     """So many things going wrong together were looked at to the end; -1: not even none, nothing is proven."""
     wrong: Wrong | None = None
@@ -100,4 +105,3 @@ class Rules(NamedTuple):
     """What may come back by itself, any time, at no account."""
     troubles: tuple[int, ...] = (0,)
     """Which of FAULT, CRASH and ANSWER may come together."""
-    aborts: bool = False

@@ -6,16 +6,17 @@ given up, it is undone), the world (one fault, what was frozen goes on, what was
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from orchestrator.execution.history import UNTOUCHING
 from orchestrator.machine.faults import Fault
+from orchestrator.machine.world import World
 from orchestrator.model.observation import Verdict
 from orchestrator.model.plan import Condition, Verb
 from orchestrator.model.run import RunState
-from orchestrator.proving.course import Back, Begin, Course, Courses, Menu
+from orchestrator.proving.course import Back, Begin, Courses, Menu
 from orchestrator.proving.moves import (
     ABORTS,
     ANSWER,
@@ -30,12 +31,16 @@ from orchestrator.proving.moves import (
     Rules,
     Start,
     Struck,
+    Told,
     Wrong,
 )
+from orchestrator.proving.simple import Course
 from orchestrator.proving.worlds import HANGS, ON_REDIRECT, Worlds
 
-_COURSE, _WORLD = 3, 35
-_USED, _MASK = 7, (1 << 32) - 1
+_COURSE, _NUMBER = 3, 32
+_WORLD = _COURSE + _NUMBER
+_USED, _MASK = (1 << _COURSE) - 1, (1 << _NUMBER) - 1
+_COUNT = tuple(used.bit_count() for used in range(8))
 _LESS = tuple(sum(1 << less for less in range(8) if less & ~used == 0) for used in range(8))
 """For what has gone wrong: a bit for each part of it."""
 
@@ -52,19 +57,18 @@ class Search:
         """
         self.worlds, self.courses, self.faults = worlds, courses, rules.faults
         self.returns = tuple((r,) for r in rules.returns)
-        self._allowed, self._aborts = frozenset(rules.troubles), rules.aborts
+        self._allowed = frozenset(rules.troubles)
         self._steps = courses.steps
         self._gates: dict[tuple[int, int, int], tuple[bool, Wrong | None]] = {}
         self._proofs: dict[tuple[int, int, int], bool] = {}
         self._world_moves: dict[int, tuple[Struck, ...]] = {}
         self._own_moves: dict[int, tuple[Struck, ...]] = {}
-        self._lives: dict[int, int] = {}
-        self._simple: dict[int, bool] = {}
+        self._places: dict[int, int] = {}
+        """World and course → the same, told as simply as they can be."""
         self._parents: dict[int, int] = {}
         """A state is a number: its world, its course, and in the lowest bits what has gone wrong so far."""
         self._seen: dict[int, int] = {}
         self._names: dict[int, str] = {}
-        self._endings = Counter[RunState]()
         self._tallied = 0
         self._todo: list[deque[int]] = [deque[int]() for _ in range(TROUBLES + 1)]
         self._finished = -1
@@ -94,12 +98,14 @@ class Search:
         return self._found()
 
     def _start(self, starts: Sequence[Start]) -> Found | None:
-        first = self.courses.number(Course())
         for start in reversed(starts):
-            self._names[_key(start.world, first)] = start.name
+            # A run that took over from another has a later epoch than what that one may still have on its way.
+            first = self.courses.number(Course(late=start.late, epoch=2 if start.late else 1))
+            self._names[self._after(start.world, first, 0)] = start.name
         self._todo[0].extend(self._names)
         for state in self._names:
-            self._meet(state, -1)
+            self._seen[state >> _COURSE] = 1
+            self._parents[state] = -1
             if wrong := self._wrong_world(state >> _WORLD):
                 return self._story(state, None, wrong)
         return None
@@ -107,22 +113,52 @@ class Search:
     def _visit(self, state: int, todo: list[deque[int]]) -> Found | None:
         """Put what comes next in its queue; the story, where something breaks."""
         used = state & _USED
-        if wrong := self._end(state):
-            return self._story(state, None, wrong)
+        places, seen, parents, allowed = self._places, self._seen, self._parents, self._allowed
         for world, course, cost, label, wrong in self.nexts(state):
             now = used | cost
-            if now not in self._allowed:
+            if now not in allowed:
                 continue
             self._tallied += 1
             if wrong is not None:
-                return self._story(state, label, wrong)
-            after = self._after(world, course, now)
-            if self._meet(after, state):
-                todo[now.bit_count()].append(after)
+                return self._story(state, Label(*label), wrong)
+            key = world << _NUMBER | course
+            place = places.get(key)
+            if place is None:
+                place = places[key] = self._simplest(world, course)
+            if place < 0:
+                place = ~place
+                if wrong := self._end(world, now):
+                    return self._story(state, Label(*label), wrong)
+            met = seen.get(place, 0)
+            if not met & _LESS[now]:  # with less gone wrong, or as much, it was not met before
+                seen[place] = met | 1 << now
+                after = place << _COURSE | now
+                parents[after] = state
+                todo[_COUNT[now]].append(after)
         return None
 
     def _found(self) -> Found:
-        return Found(len(self._parents), self._tallied, dict(self._endings), self._finished)
+        return Found(len(self._parents), self._tallied, self._finished)
+
+    def comes_to(self, start: Start, good: Collection[RunState]) -> bool:
+        """Whether some run that nothing more befalls ends so: depth first, what goes well before what does not."""
+        first = self.courses.number(Course())
+        if self.courses.menu(first).closed in good:
+            return True
+        todo = [self._after(start.world, first, 0)]
+        met = set(todo)
+        while todo:
+            moves = [n for n in self.nexts(todo.pop()) if not n[2]]
+            if any(self.courses.menu(n[1]).closed in good for n in moves):
+                return True
+            nexts = [self._after(n[0], n[1], 0) for n in reversed(moves)]
+            todo += [n for n in nexts if n not in met]
+            met.update(nexts)
+        return False
+
+    def met(self) -> frozenset[World]:
+        """Every world that was met, epochs aside."""
+        return frozenset(self.worlds.world(self.worlds.young(s >> _WORLD)) for s in self._parents)
 
     def stranded(self, wrong: Wrong) -> Found:
         """After a search in which no run ended well: the story of the run that came farthest."""
@@ -132,45 +168,32 @@ class Search:
         missing = [s.id for n, s in enumerate(self._steps) if not done.get(last, 0) >> n & 1]
         return self._story(last, None, Wrong(wrong.rule, f"never done: {', '.join(missing)}"))
 
-    def _meet(self, state: int, parent: int) -> bool:
-        """Whether a state is to be visited; False where it, or one with less gone wrong, was met before."""
-        key, used = state >> _COURSE, state & _USED
-        met = self._seen.get(key, 0)
-        if met & _LESS[used]:
-            return False
-        self._seen[key] = met | 1 << used
-        self._parents[state] = parent
-        return True
-
     def _after(self, world: int, course: int, used: int) -> int:
-        """The state that a move leads to, told as simply as it can be."""
-        simple = self._simple.get(course)
-        if simple is None:
-            simple = self._simple[course] = not self.courses.course(course).late
-        if not simple:
+        """The state that a move leads to."""
+        place = self._simplest(world, course)
+        return (place if place >= 0 else ~place) << _COURSE | used
+
+    def _simplest(self, world: int, course: int) -> int:
+        """Where a move leads to, told as simply as it can be: world and course; its inverse where a run is done."""
+        closed = self.courses.menu(course).closed if self.courses.simply else None
+        if closed is not None:
+            course = self.courses.menu(course).ended  # of a run that is over only what is late matters
+        if self.courses.course(course).late:
             course = self._live(world, course)
-            if self.courses.course(course).epoch > 1:
-                return _key(world, course) | used
-        return _key(self.worlds.young(world), course) | used
+        if not self.courses.course(course).late or self.courses.course(course).epoch == 1:
+            world = self.worlds.young(world)
+        place = world << _NUMBER | course
+        return ~place if closed is RunState.DONE else place
 
     def _live(self, world: int, course: int) -> int:
         """Late orders whose receiver has seen a later epoch are refused for ever: as good as none."""
-        key = world << _WORLD | course
-        found = self._lives.get(key)
-        if found is None:
-            late = self.courses.course(course).late
-            kept = tuple(d for d in late if not self.worlds.outdated(world, d))
-            found = self._lives[key] = course if kept == late else self.courses.with_late(course, kept)
-        return found
+        late = self.courses.course(course).late
+        kept = tuple(d for d in late if not self.worlds.outdated(world, d))
+        return course if kept == late else self.courses.with_late(course, kept)
 
-    def _end(self, state: int) -> Wrong | None:
-        closed = self.courses.menu(_course(state)).closed
-        if closed is None:
-            return None
-        self._endings[closed] += 1
-        if closed is not RunState.DONE or state & FAULT:
-            return None
-        wrong = self.worlds.wrong_when_done(state >> _WORLD)
+    def _end(self, world: int, used: int) -> Wrong | None:
+        """What is wrong where a run calls itself done and the world did nothing."""
+        wrong = None if used & FAULT else self.worlds.wrong_when_done(world)
         return Wrong(*wrong) if wrong else None
 
     def nexts(self, state: int) -> list[Next]:
@@ -186,9 +209,9 @@ class Search:
         for wait in menu.waits:
             if not self._proven(world, number, wait.step):
                 if not moved or self.courses.course(number).aborting:
-                    found.append((world, wait.given_up, 0, Label(Move.GIVE_UP, wait.step), None))
+                    found.append((world, wait.given_up, 0, (Move.GIVE_UP, wait.step), None))
                 elif not used & ANSWER:
-                    found.append((world, wait.given_up, ANSWER, Label(Move.SLOW, wait.step), None))
+                    found.append((world, wait.given_up, ANSWER, (Move.SLOW, wait.step), None))
         self._trouble(world, number, used, menu, found)
         return found
 
@@ -199,20 +222,23 @@ class Search:
             after = self.worlds.apply(world, deed)
             if after >= 0:
                 wrong = self._landing(world, after, used, deed)
-                found.append((after, landed, 0, Label(Move.LAND, step, deed), wrong))
+                if self.worlds.fails(world, deed):
+                    found.append((after, refused, 0, (Move.IN_VAIN, step, deed), wrong))
+                    continue
+                found.append((after, landed, 0, (Move.LAND, step, deed), wrong))
                 if not used & ANSWER:
-                    found.append((world, hung, ANSWER, Label(Move.UNANSWERED, step, deed), None))
+                    found.append((world, hung, ANSWER, (Move.UNANSWERED, step, deed), None))
             elif after == HANGS:
-                found.append((world, hung, 0, Label(Move.HANG, step, deed), None))
+                found.append((world, hung, 0, (Move.HANG, step, deed), None))
             else:
-                found.append((world, refused, 0, Label(Move.REFUSE, step, deed), None))
+                found.append((world, refused, 0, (Move.REFUSE, step, deed), None))
         for step, done, failed in menu.frees:
             if self._proven(world, number, step):
-                found.append((world, done, 0, Label(Move.DONE, step), None))
-            found.append((world, failed, 0, Label(Move.FAILED, step), None))
+                found.append((world, done, 0, (Move.DONE, step), None))
+            found.append((world, failed, 0, (Move.FAILED, step), None))
         for wait in menu.waits:
             if self._proven(world, number, wait.step):
-                found.append((world, wait.proven, 0, Label(Move.PROVE, wait.step), None))
+                found.append((world, wait.proven, 0, (Move.PROVE, wait.step), None))
         for back in menu.backs:
             self._back(world, used, back, found)
 
@@ -220,26 +246,29 @@ class Search:
         step, opened, shut = begin
         opens, wrong = (False, None) if opened < 0 else self._gate(world, number, step)
         if not opens:
-            found.append((world, shut, 0, Label(Move.SHUT, step), None))
+            found.append((world, shut, 0, (Move.SHUT, step), None))
             return
         move = Move.CONFIRM if self._steps[step].verb in UNTOUCHING else Move.BEGIN
-        found.append((world, opened, 0, Label(move, step), wrong))
-        found.append((world, shut, ANSWER, Label(Move.BLIND, step), None))
+        found.append((world, opened, 0, (move, step), wrong))
+        found.append((world, shut, ANSWER, (Move.BLIND, step), None))
 
     def _back(self, world: int, used: int, back: Back, found: list[Next]) -> None:
         step, deed = back.step, back.deed
         if deed < 0:
-            found.append((world, back.landed, 0, Label(Move.KEEP, step), None))
+            found.append((world, back.landed, 0, (Move.KEEP, step), None))
             return
         after = self.worlds.apply(world, deed)
         if after >= 0:
             wrong = self._landing(world, after, used, deed, undo=True)
-            found.append((after, back.landed, 0, Label(Move.UNDONE, step, deed), wrong))
+            if self.worlds.fails(world, deed):
+                found.append((after, back.refused, 0, (Move.STUCK, step, deed), wrong))
+                return
+            found.append((after, back.landed, 0, (Move.UNDONE, step, deed), wrong))
             if not used & ANSWER:
-                found.append((world, back.unanswered, ANSWER, Label(Move.UNANSWERED, step, deed), None))
+                found.append((world, back.unanswered, ANSWER, (Move.UNANSWERED, step, deed), None))
         else:
             on = back.hung if after == HANGS else back.refused
-            found.append((world, on, 0, Label(Move.STUCK, step, deed), None))
+            found.append((world, on, 0, (Move.STUCK, step, deed), None))
 
     def _trouble(self, world: int, number: int, used: int, menu: Menu, found: list[Next]) -> None:
         """What nobody asked for: late orders, crashes, aborts, and the world itself."""
@@ -247,14 +276,14 @@ class Search:
             after = self.worlds.apply(world, deed, late=True)
             if after >= 0 and after != world:
                 wrong = self._landing(world, after, used, deed)
-                found.append((after, without, 0, Label(Move.LATE, deed=deed), wrong))
+                found.append((after, without, 0, (Move.LATE, -1, deed), wrong))
         if not used & CRASH:
-            found.extend((world, crashed, CRASH, CRASHES, None) for crashed in menu.crashed)
-        if self._aborts and menu.aborted >= 0 and not used & ANSWER:
+            found += [(world, crashed, CRASH, CRASHES, None) for crashed in menu.crashed]
+        if menu.aborted >= 0 and not used & ANSWER:
             found.append((world, menu.aborted, ANSWER, ABORTS, None))
-        found.extend((after, number, 0, label, wrong) for after, label, wrong in self._by_itself(world))
-        if not used & FAULT:
-            found.extend((after, number, FAULT, label, wrong) for after, label, wrong in self._by_fault(world))
+        found += [(after, number, 0, label, wrong) for after, label, wrong in self._by_itself(world)]
+        if not used & FAULT and used | FAULT in self._allowed:
+            found += [(after, number, FAULT, label, wrong) for after, label, wrong in self._by_fault(world)]
 
     def _by_itself(self, world: int) -> tuple[Struck, ...]:
         found = self._own_moves.get(world)
@@ -272,11 +301,11 @@ class Search:
 
     def _struck(self, world: int, moves: Sequence[tuple[Move, tuple[Fault, ...]]]) -> tuple[Struck, ...]:
         """Where each leads; those that change nothing, or lead where another does, are left out."""
-        found: dict[int, Label] = {}
+        found: dict[int, Told] = {}
         for move, faults in moves:
             after = self.worlds.strike(world, faults)
             if after != world:
-                found.setdefault(after, Label(move, faults=faults))
+                found.setdefault(after, (move, -1, -1, faults))
         return tuple((after, label, self._wrong_world(after)) for after, label in found.items())
 
     def _gate(self, world: int, number: int, step: int) -> tuple[bool, Wrong | None]:
@@ -333,11 +362,7 @@ class Search:
 
     def _between(self, one: int, other: int) -> Label:
         used = one & _USED
-        return next(n[3] for n in self.nexts(one) if self._after(n[0], n[1], used | n[2]) == other)
-
-
-def _key(world: int, course: int) -> int:
-    return world << _WORLD | course << _COURSE
+        return next(Label(*n[3]) for n in self.nexts(one) if self._after(n[0], n[1], used | n[2]) == other)
 
 
 def _course(state: int) -> int:

@@ -40,6 +40,10 @@ STARTS: Mapping[str, Text] = {
     ),
 }
 MOVED: Mapping[str, Text] = {
+    "superseded": Text(
+        en="An earlier run promoted the present primary; this run took over, and that order is still on its way.",
+        zh="先前的任务提升了当前主库，本任务已将其接替，而该指令仍在途中。",
+    ),
     "alone": Text(
         en="Since the plan was made the primary was set to acknowledge without its standby.",
         zh="方案制定之后，主库被改为无需备库即可确认写入。",
@@ -69,6 +73,10 @@ MOVES: Mapping[Move, Text] = {
     ),
     Move.CONFIRM: Text(en="drctl: {en}.", zh="drctl：{zh}。"),
     Move.LAND: Text(en="drctl: {en}.", zh="drctl：{zh}。"),
+    Move.IN_VAIN: Text(
+        en="drctl: {en}: it is done, and no stream comes about; the step fails.",
+        zh="drctl：{zh}：已执行，但复制未能建立，步骤失败。",
+    ),
     Move.REFUSE: Text(en="drctl: {en}: it is refused, the step fails.", zh="drctl：{zh}：被拒绝，步骤失败。"),
     Move.HANG: Text(
         en="drctl: {en}: nobody answers, the step fails; the order may still take effect later.",

@@ -16,11 +16,12 @@ from orchestrator.checks.conditions import Evidence, judge
 from orchestrator.machine import looks
 from orchestrator.machine.faults import FAULTS, Fault, heal, strike
 from orchestrator.machine.invariants import ALWAYS, ON_ACTION, WHEN_DONE
-from orchestrator.machine.table import Act, apply, refusal
-from orchestrator.machine.world import HERE, Ground, Node, Power, World, connected
+from orchestrator.machine.table import Act, apply, failure, refusal
+from orchestrator.machine.world import HERE, Ground, Node, Power, World
 from orchestrator.model.observation import Finding, Snapshot, Verdict
 from orchestrator.model.plan import Condition, Verb
-from orchestrator.model.topology import Nature, Service
+from orchestrator.model.topology import Service
+from orchestrator.proving.pieces import hangs, pieces
 
 REFUSED = -1
 """An action that has no effect, and is told so."""
@@ -45,13 +46,6 @@ class Deed(NamedTuple):
     """Changes nothing that is in this model (a playbook of the operator's own)."""
 
 
-class Piece(NamedTuple):
-    """Nodes that actions change together."""
-
-    ground: Ground
-    nodes: tuple[str, ...]
-
-
 class Worlds:
     """Worlds of some services; numbers stand for what was met before."""
 
@@ -73,7 +67,7 @@ class Worlds:
         """
         self.ground, self._before, self._judge = ground, before, judged
         self.attested = frozenset(attested)
-        self.pieces = tuple(_pieces(ground, concerned))
+        self.pieces = tuple(pieces(ground, concerned))
         self.place = {name: k for k, piece in enumerate(self.pieces, 1) for name in piece.nodes}
         self.look_before = looks.look(ground, before, AT)
         self._cuts: list[frozenset[tuple[str, str]]] = []
@@ -84,7 +78,10 @@ class Worlds:
         self._world_no: dict[Packed, int] = {}
         self.deeds: list[Deed] = []
         self._deed_no: dict[Deed, int] = {}
+        self._applied: dict[tuple[int, int, bool], int] = {}
         self._acts: dict[tuple[int, bool, int, int], int] = {}
+        self._fails: dict[tuple[int, int], bool] = {}
+        self._outdated: dict[tuple[int, int], bool] = {}
         self._strikes: dict[tuple[int, tuple[Fault, ...], int, int], int] = {}
         self._struck: dict[tuple[tuple[Fault, ...], int], int] = {}
         self._youth: dict[int, int] = {}
@@ -131,6 +128,13 @@ class Worlds:
             deed_no: what takes effect.
             late: the order reached its host a while ago, so that darkness does not stop it.
         """
+        key = (number, deed_no, late)
+        found = self._applied.get(key)
+        if found is None:
+            found = self._applied[key] = self._after(number, deed_no, late)
+        return found
+
+    def _after(self, number: int, deed_no: int, late: bool) -> int:
         deed = self.deeds[deed_no]
         if deed.idle:
             return number
@@ -142,6 +146,19 @@ class Worlds:
         if found is None:
             found = self._acts[key] = self._apply(deed.act, late, packed[0], k, packed[k])
         return found if found < 0 else self._number((*packed[:k], found, *packed[k + 1 :]))
+
+    def fails(self, number: int, deed_no: int) -> bool:
+        """Whether a deed that takes effect is told to have failed."""
+        key = (number, deed_no)
+        found = self._fails.get(key)
+        if found is None:
+            deed = self.deeds[deed_no]
+            found = False
+            if deed.act is not None and not deed.idle:
+                packed, k = self._worlds[number], self.place[deed.act.instance]
+                found = bool(failure(self.pieces[k - 1].ground, self.part_world(k, packed), deed.act))
+            self._fails[key] = found
+        return found
 
     def strike(self, number: int, faults: tuple[Fault, ...]) -> int:
         """The world after some faults; after none of them, the world with every fault taken away."""
@@ -233,6 +250,13 @@ class Worlds:
 
     def outdated(self, number: int, deed_no: int) -> bool:
         """Whether whom a late order is for has seen a later epoch: it is refused for ever."""
+        key = (number, deed_no)
+        found = self._outdated.get(key)
+        if found is None:
+            found = self._outdated[key] = self._is_outdated(number, deed_no)
+        return found
+
+    def _is_outdated(self, number: int, deed_no: int) -> bool:
         deed = self.deeds[deed_no]
         if deed.act is None:
             return False
@@ -275,7 +299,7 @@ class Worlds:
         reach = frozenset(p for p in pairs if HERE not in p) if late else pairs
         world = replace(self._parts[k][part], cut=reach)
         if refusal(ground, world, act):
-            return HANGS if _hangs(ground, world, act) else REFUSED
+            return HANGS if hangs(ground, world, act) else REFUSED
         after = apply(ground, world, act)
         return self._part(k, replace(after, cut=frozenset()))
 
@@ -350,17 +374,6 @@ class _Asked:
         return worlds.judged(self._condition, evidence)
 
 
-def _pieces(ground: Ground, concerned: Collection[str]) -> Iterable[Piece]:
-    for service in ground.services:
-        if service.nature is Nature.REPLICATED:
-            yield Piece(Ground(ground.topology, (), (service,)), tuple(i.id for i in service.instances))
-            continue
-        for instance in service.instances:
-            if instance.id in concerned:
-                alone = replace(service, instances=(instance,), replications=())
-                yield Piece(Ground(ground.topology, (), (alone,)), (instance.id,))
-
-
 def _with_behind(ground: Ground, services: Iterable[str]) -> tuple[Service, ...]:
     """Services and all behind them, in the order of the ground."""
     wanted: set[str] = set()
@@ -370,10 +383,3 @@ def _with_behind(ground: Ground, services: Iterable[str]) -> tuple[Service, ...]
             wanted.add(name)
             name = ground.behind.get(name, "")
     return tuple(s for s in ground.services if s.id in wanted)
-
-
-def _hangs(ground: Ground, world: World, act: Act) -> bool:
-    """Whether a refused order was not answered at all, because its host or its source stands still or is dark."""
-    node = world.nodes[ground.index[act.instance]]
-    ends = [node, *(n for n in world.nodes if n.service == node.service and n.centre in act.towards)]
-    return any(n.power is Power.FROZEN or not connected(world, HERE, n.centre) for n in ends)

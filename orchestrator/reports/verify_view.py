@@ -9,6 +9,8 @@ from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import (
     CanaryProof,
     ContentProof,
+    DriftProof,
+    Effect,
     Method,
     Part,
     PositionProof,
@@ -16,6 +18,7 @@ from orchestrator.model.proof import (
     RowDifference,
     Sameness,
     ServiceProof,
+    StorageProof,
     TableProof,
     proof_ok,
 )
@@ -43,13 +46,15 @@ KINDS = {
     "missing": Text(en="missing at the replica", zh="备库缺失"),
     "extra": Text(en="extra at the replica", zh="备库多出"),
 }
-HEADS = (
-    Text(en="replica", zh="副本"),
-    Text(en="position", zh="位点"),
-    Text(en="canary p50 / p95 / max", zh="探针 p50 / p95 / 最大"),
-    Text(en="content", zh="内容"),
-    Text(en="method", zh="方法"),
-)
+REPLICA = Text(en="replica", zh="副本")
+METHOD = Text(en="method", zh="方法")
+HEADS = {
+    Part.POSITIONS: Text(en="position", zh="位点"),
+    Part.CANARY: Text(en="canary p50 / p95 / max", zh="探针 p50 / p95 / 最大"),
+    Part.CONTENT: Text(en="content", zh="内容"),
+    Part.DRIFT: Text(en="drift", zh="漂移"),
+    Part.STORAGE: Text(en="storage", zh="存储"),
+}
 
 
 def render(proofs: Sequence[ServiceProof], lang: str) -> RenderableType:
@@ -69,11 +74,12 @@ def _table(proofs: Sequence[ServiceProof], lang: str) -> Table:
     from rich.text import Text as Styled
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for head in HEADS:
+    asked = [part for part in Part if any(part in proof.asked for proof in proofs)]
+    for head in (REPLICA, *(HEADS[part] for part in asked), METHOD):
         table.add_column(head.of(lang), no_wrap=True)
     for proof in proofs:
         for replica in proof.replicas:
-            cells = [_cell(replica.verdict(part), part_text(replica, part, lang)) for part in Part]
+            cells = [_cell(replica.verdict(part), part_text(replica, part, lang)) for part in asked]
             method = _method(replica.content, lang) if replica.content else ""
             table.add_row(
                 f"{proof.primary} → {_place(replica.instance)}", *(Styled(t, style=s) for t, s in cells), method
@@ -91,7 +97,13 @@ def _cell(verdict: Verdict | None, text: str) -> tuple[str, str]:
 
 def part_text(replica: ReplicaProof, part: Part, lang: str) -> str:
     """One part of one replica in a few words."""
-    proof = {Part.POSITIONS: replica.position, Part.CANARY: replica.canary, Part.CONTENT: replica.content}[part]
+    proof = {
+        Part.POSITIONS: replica.position,
+        Part.CANARY: replica.canary,
+        Part.CONTENT: replica.content,
+        Part.DRIFT: replica.drift,
+        Part.STORAGE: replica.storage,
+    }[part]
     match proof:
         case PositionProof():
             return _ms(proof.replayed_s) if proof.verdict is Verdict.PASS else _no(proof.verdict, lang)
@@ -100,7 +112,26 @@ def part_text(replica: ReplicaProof, part: Part, lang: str) -> str:
             return seen if proof.verdict is Verdict.PASS else _no(proof.verdict, lang)
         case ContentProof():
             return _counts(proof, lang)
+        case DriftProof():
+            return _drifted(proof, lang)
+        case StorageProof():
+            return _stored(proof, lang)
     return ""
+
+
+def _drifted(proof: DriftProof, lang: str) -> str:
+    differing = sum(group.differing for group in proof.groups)
+    if proof.verdict is not Verdict.FAIL:
+        return WORDS[Sameness.EQUAL if proof.verdict is Verdict.PASS else Sameness.UNKNOWN].of(lang)
+    return Text(en=f"{differing} differ", zh=f"{differing} 处不同").of(lang)
+
+
+def _stored(proof: StorageProof, lang: str) -> str:
+    checked = Text(
+        en=f"{proof.tables} tables, {proof.indexes} indexes", zh=f"{proof.tables} 张表、{proof.indexes} 个索引"
+    ).of(lang)
+    sums = Text(en=", checksums", zh="，有校验和").of(lang) if proof.checksums else ""
+    return checked + sums
 
 
 def _no(verdict: Verdict, lang: str) -> str:
@@ -132,12 +163,59 @@ def service_lines(proof: ServiceProof, lang: str) -> Iterator[str]:
                 yield f"{replica.instance}: {part.reason.of(lang)}"
         if replica.content is not None:
             yield from content_lines(replica.instance, replica.content, lang)
+        if replica.drift is not None:
+            yield from drift_lines(replica.instance, replica.drift, lang)
+        if replica.storage is not None:
+            yield from storage_lines(replica.instance, replica.storage, lang)
+    effects = [r.content.effect for r in proof.replicas if r.content and r.content.effect]
+    if effects:
+        yield effect_line(proof.primary, effects[0], lang)
+
+
+def drift_lines(instance: str, drift: DriftProof, lang: str) -> Iterator[str]:
+    """What stands otherwise around the rows of one replica."""
+    if drift.reason.en:
+        yield f"{instance}: {drift.reason.of(lang)}"
+    for group in drift.groups:
+        if group.sameness is not Sameness.EQUAL:
+            where = f"{group.database}." if group.database else ""
+            yield f"{instance} {where}{group.table}: {WORDS[group.sameness].of(lang)} {group.reason.of(lang)}".rstrip()
+        for difference in group.differences:
+            yield "    " + row_line(group.table, difference, lang)
+
+
+def storage_lines(instance: str, storage: StorageProof, lang: str) -> Iterator[str]:
+    """What the replica's server says is broken."""
+    if storage.reason.en:
+        yield f"{instance}: {storage.reason.of(lang)}"
+    if storage.failures:
+        yield f"{instance}: " + Text(
+            en=f"{storage.failures} pages with a wrong checksum were met",
+            zh=f"遇到 {storage.failures} 个校验和错误的页",
+        ).of(lang)
+    for text in storage.broken:
+        yield f"{instance}: {text}"
+
+
+def effect_line(primary: str, effect: Effect, lang: str) -> str:
+    """What the comparison did to the primary."""
+    alone = f"{effect.alone_p50_s * 1000:.1f} / {effect.alone_p95_s * 1000:.1f} ms"
+    during = f"{effect.during_p50_s * 1000:.1f} / {effect.during_p95_s * 1000:.1f} ms"
+    load = f"{effect.share * 100:g} %"
+    return Text(
+        en=f"{primary}: a small commit took {alone} (p50 / p95) without us, {during} during it; at most {load} load",
+        zh=f"{primary}：一次小提交在比对之外用时 {alone}（p50 / p95），比对期间 {during}；负载上限 {load}",
+    ).of(lang)
 
 
 def content_lines(instance: str, content: ContentProof, lang: str) -> Iterator[str]:
     """What is not equal in the content of one replica; tables that are not compared once each."""
     if content.reason.en:
         yield f"{instance}: {content.reason.of(lang)}"
+    for why in dict.fromkeys(table.read_whole for table in content.tables if table.read_whole.en):
+        count = sum(table.read_whole == why for table in content.tables)
+        whole = Text(en=f"{count} tables were read as a whole", zh=f"{count} 张表为全量读取").of(lang)
+        yield f"{instance}: {whole}: {why.of(lang)}"
     for table in content.tables:
         if table.sameness is not Sameness.EQUAL:
             yield from table_lines(instance, table, lang)
@@ -174,7 +252,7 @@ def row_line(key: str, row: RowDifference, lang: str) -> str:
 def summary(proofs: Sequence[ServiceProof], lang: str) -> str:
     """One line: how many replicas are proven."""
     replicas = [(p, r) for p in proofs for r in p.replicas]
-    good = sum(all(r.verdict(part) is Verdict.PASS for part in p.asked) for p, r in replicas)
+    good = sum(p.proven(r) for p, r in replicas)
     took_s = max((p.took_s for p in proofs), default=0.0)
     return Text(
         en=f"{good} of {len(replicas)} replicas proven, {len(proofs)} services · took {took_s:.1f} s",

@@ -8,15 +8,17 @@ where the table has no key. Memory does not grow with the table.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from orchestrator.model.proof import Method, Sameness, TableProof
 from orchestrator.model.rows import Address, Digest, Form, RowPrint, Table
 from orchestrator.verification.options import Pace
+from orchestrator.verification.pacing import Brake
 from orchestrator.verification.result import Pair, difference, pair_rows, table_proof
 from orchestrator.verification.rows import BATCH, MOST, Found
 from orchestrator.verification.source import RowView
@@ -45,6 +47,7 @@ class ApartJob:
     form: Form
     pace: Pace
     show: bool = False
+    brake: Brake = field(default_factory=Brake)
 
     @property
     def of(self) -> int:
@@ -80,7 +83,10 @@ async def compare_apart(job: ApartJob, named: int) -> TableProof:
 async def _sums(job: ApartJob, side: Side) -> Mapping[int, Digest]:
     sums: dict[int, Digest] = {}
     for span in spans_of(side.table, True):
-        for found in await side.view.buckets(side.table, job.form, span, job.of):
+        begun = time.monotonic()
+        read = await side.view.buckets(side.table, job.form, span, job.of)
+        await job.brake.rest(time.monotonic() - begun)
+        for found in read:
             sums[found.bucket] = sums.get(found.bucket, NONE).plus(found.digest)
             job.pace.add(found.digest.rows if side is job.left else 0, side.table.full_name)
     return sums
@@ -119,7 +125,7 @@ def _multiset(mine: Sequence[RowPrint], others: Sequence[RowPrint]) -> list[str]
 async def _prints(job: ApartJob, side: Side, buckets: tuple[int, ...]) -> list[RowPrint]:
     found: list[RowPrint] = []
     for span in spans_of(side.table, True):
-        found += await side.view.prints(side.table, job.form, span, buckets, job.of)
+        found += await side.view.prints(side.table, job.form, (span,), buckets, job.of)
     return found
 
 

@@ -11,6 +11,7 @@ Both are exact; a cut costs writers the lag plus some milliseconds, live costs r
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,13 @@ class Ground:
     views: dict[str, RowView] = field(default_factory=dict)
     position: int = 0
     held_s: float = 0.0
+
+    taken_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was taken."""
+        return time.monotonic() - self.taken_at
 
     @property
     def frozen(self) -> bool:

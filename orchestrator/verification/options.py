@@ -9,12 +9,13 @@ from orchestrator.model.proof import Part, Progress, ProofProgress
 from orchestrator.model.topology import Frozen, Text
 
 TELL_EVERY_S = 0.25
+DEFAULT_PARTS = (Part.POSITIONS, Part.CANARY, Part.CONTENT, Part.DRIFT)
 
 
 class Options(Frozen):
     """How to verify. Bounds are in seconds and above zero."""
 
-    parts: tuple[Part, ...] = tuple(Part)
+    parts: tuple[Part, ...] = DEFAULT_PARTS
     centres: tuple[str, ...] = ()
     """Only replicas in these centres; empty: everywhere."""
     samples: int = 20
@@ -32,6 +33,18 @@ class Options(Frozen):
     """Differing rows that are named per table."""
     text: bool = False
     """Compare by text even where hashes by type would do."""
+    max_load: float = 1.0
+    """Share of the time that servers are read at most; above 0, at most 1."""
+    watch: bool = False
+    """Time small commits at the primary, to tell what the comparison does to it."""
+    resume: bool = False
+    """Go on with an interrupted run."""
+    incremental: bool = False
+    """Read only what has changed since the last proof, where that is sound."""
+    budget_s: float | None = None
+    """Rolling: tables with the oldest proof first, until so many seconds are over."""
+    snapshot_s: float = 300.0
+    """A snapshot is given up after so long and another one taken: it keeps the primary from cleaning."""
 
 
 class Pace:

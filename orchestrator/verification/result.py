@@ -18,6 +18,7 @@ TROUBLES = {
     Trouble.LOCKED: Text(en="a lock was not granted in time", zh="未能及时取得锁"),
     Trouble.CONFLICT: Text(en="the replica cancelled the read in favour of replay", zh="备库为回放而取消了读取"),
     Trouble.DAMAGED: Text(en="the stored data is damaged", zh="存储的数据已损坏"),
+    Trouble.AGED: Text(en="the snapshot was given up for its age", zh="快照因过旧而放弃"),
     Trouble.GONE: Text(en="the table changed its shape during the run", zh="运行期间表结构发生变化"),
     Trouble.OTHER: Text(en="it could not be read", zh="无法读取"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import msgspec
 
@@ -14,11 +15,11 @@ from orchestrator.model.topology import Text
 from orchestrator.verification.result import Pair, difference, explain, pair_rows, table_proof, unknown
 from orchestrator.verification.settle import settle
 from orchestrator.verification.source import RowView
-from orchestrator.verification.spans import Job, Sweep, narrow, spans_of, sweep
+from orchestrator.verification.spans import Job, Sweep, batches_of, narrow, sweep
 
 BATCH = 500
 """Suspect rows that are looked at together."""
-LEAVES = 8
+LEAVES = 64
 """Leaves that are listed together, with one wait for the replica."""
 MOST = 10_000
 """After so many differing rows the rest of a table is not listed."""
@@ -43,10 +44,14 @@ class Found:
         self.more = self.more or self.differing >= MOST
 
 
-async def compare_table(job: Job, replicas: Sequence[str], named: int) -> Mapping[str, TableProof]:
-    """Compare one table at every replica of the ground; a copy that cannot be read makes its result unknown."""
-    spans = spans_of(job.table, job.ground.frozen)
-    swept = await sweep(job, spans, replicas)
+async def compare_table(
+    job: Job, replicas: Sequence[str], named: int, begun: Mapping[str, Sweep] = MappingProxyType({})
+) -> Mapping[str, TableProof]:
+    """Compare one table at every replica of the ground, from where what was `begun` has come to; a copy that cannot be
+    read makes its result unknown, and what was compared before stays in `begun`.
+    """
+    first = min((begun[name].next_page if name in begun else 0 for name in replicas), default=0)
+    swept = await sweep(job, batches_of(job.table, job.at_once, first, job.pages), replicas, begun)
     proofs = await asyncio.gather(*(_conclude(job, name, found, named) for name, found in swept.items()))
     return dict(zip(swept, proofs, strict=True))
 
@@ -93,7 +98,7 @@ async def _suspects(job: Job, replica: str, leaves: Sequence[Span]) -> dict[str,
 
 
 async def _prints(job: Job, view: RowView, leaves: Sequence[Span]) -> list[RowPrint]:
-    return [row for leaf in leaves for row in await view.prints(job.table, job.form, leaf)]
+    return list(await view.prints(job.table, job.form, tuple(leaves)))
 
 
 async def _confirm(job: Job, replica: str, suspects: Mapping[str, set[str]], found: Found) -> None:

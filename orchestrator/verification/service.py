@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +17,7 @@ from orchestrator.model.proof import (
     NOTHING,
     CanaryProof,
     ContentProof,
+    DriftProof,
     Method,
     Part,
     PositionProof,
@@ -21,6 +25,7 @@ from orchestrator.model.proof import (
     ReplicaProof,
     Sameness,
     ServiceProof,
+    StorageProof,
     TableProof,
 )
 from orchestrator.model.rows import Form, RowsUnreadable, Standing, Table
@@ -28,11 +33,17 @@ from orchestrator.model.topology import Instance, Service, Text
 from orchestrator.verification import canary_row, catalogue
 from orchestrator.verification.apart import ApartJob, Side, compare_apart
 from orchestrator.verification.content import NEVER, prove_content
+from orchestrator.verification.drift import prove_drift
+from orchestrator.verification.ledger import Ledger, ledger_of, oldest_first
+from orchestrator.verification.logical import Stream, logical_position, prove_logical
 from orchestrator.verification.options import Options, Pace
+from orchestrator.verification.pacing import Brake
 from orchestrator.verification.positions import inclusion
 from orchestrator.verification.result import explain, table_proof, unknown
 from orchestrator.verification.source import RowSource, RowView
+from orchestrator.verification.storage import prove_storage
 
+P = TypeVar("P")
 LOOK_WITHIN_S = 5.0
 AT_ONCE = 2
 """Services that are verified at the same time; more would only load the servers."""
@@ -44,7 +55,11 @@ WRITTEN = Text(
 
 
 async def verify_service(
-    service: Service, sources: Mapping[str, RowSource], options: Options, progress: Progress | None = None
+    service: Service,
+    sources: Mapping[str, RowSource],
+    options: Options,
+    progress: Progress | None = None,
+    ledger: Ledger | None = None,
 ) -> ServiceProof:
     """Prove (or disprove) that every replica of a service holds what its primary holds.
 
@@ -52,9 +67,10 @@ async def verify_service(
     found writable now, whatever the topology declares. Never raises for a bad world: what cannot be told is UNKNOWN.
     """
     begun = time.monotonic()
+    frame = Frame(options, Pace(service.id, progress), begun, ledger)
     try:
         looks = await asyncio.gather(*(_look(source) for source in sources.values()))
-        proof = await _prove(service, sources, dict(zip(sources, looks, strict=True)), options, progress)
+        proof = await _prove(service, sources, dict(zip(sources, looks, strict=True)), frame)
     finally:
         await asyncio.gather(*(source.close() for source in sources.values()))
     return msgspec.structs.replace(proof, took_s=time.monotonic() - begun)
@@ -65,19 +81,31 @@ async def verify_services(
     rows: Callable[[Instance], RowSource],
     options: Options,
     progress: Progress | None = None,
+    memory: Path | None = None,
 ) -> tuple[ServiceProof, ...]:
-    """Prove services, AT_ONCE at a time, in the order given.
+    """Prove services, AT_ONCE at a time, in the order given; with a budget the one with the oldest proof first.
 
-    One whose only instance in the chosen centres is its primary has nothing to prove there and is left out.
+    One whose only instance in the chosen centres is its primary has nothing to prove there and is left out. `memory` is
+    the folder in which is remembered what was proven, and how far an interrupted comparison had come.
     """
     free = asyncio.Semaphore(AT_ONCE)
+    begun = time.monotonic()
+    ledgers = {service.id: ledger_of(memory, service.id) for service in services}
 
     async def prove(service: Service) -> ServiceProof:
         async with free:
-            return await verify_service(service, {i.id: rows(i) for i in service.instances}, options, progress)
+            left = options
+            if options.budget_s is not None:
+                left_s = max(0.0, begun + options.budget_s - time.monotonic())
+                left = msgspec.structs.replace(options, timeout_s=left_s, budget_s=left_s)
+            sources = {i.id: rows(i) for i in service.instances}
+            return await verify_service(service, sources, left, progress, ledgers[service.id])
 
-    proofs = await asyncio.gather(*(prove(service) for service in services))
-    return tuple(p for p in proofs if p.replicas or not (options.centres and p.primary))
+    order = oldest_first(ledgers) if options.budget_s is not None else list(ledgers)
+    by_id = {service.id: service for service in services}
+    proofs = dict(zip(order, await asyncio.gather(*(prove(by_id[name]) for name in order)), strict=True))
+    found = [proofs[service.id] for service in services]
+    return tuple(p for p in found if p.replicas or not (options.centres and p.primary))
 
 
 async def _look(source: RowSource) -> Standing | RowsUnreadable:
@@ -90,26 +118,65 @@ async def _look(source: RowSource) -> Standing | RowsUnreadable:
 Looks = Mapping[str, Standing | RowsUnreadable]
 
 
-async def _prove(
-    service: Service, sources: Mapping[str, RowSource], looks: Looks, options: Options, progress: Progress | None
-) -> ServiceProof:
+@dataclass(frozen=True)
+class Frame:
+    """What every part of one service's proof is given."""
+
+    options: Options
+    pace: Pace
+    begun: float
+    """By time.monotonic()."""
+    ledger: Ledger | None = None
+
+
+async def _prove(service: Service, sources: Mapping[str, RowSource], looks: Looks, frame: Frame) -> ServiceProof:
+    options = frame.options
     primaries = [name for name, look in looks.items() if isinstance(look, Standing) and look.primary]
+    logical = _logical(looks, primaries)
+    primaries = [name for name in primaries if name not in logical]
     centres = options.centres
     replicas = [i.id for i in service.instances if i.id not in primaries and (not centres or i.centre in centres)]
     if len(primaries) != 1:
         return _no_primary(service, options, looks, primaries)
     primary = sources[primaries[0]]
-    readable = [sources[name] for name in replicas if isinstance(looks[name], Standing)]
+    readable = [sources[n] for n in replicas if isinstance(looks[n], Standing) and n not in logical]
     errors = {name: error for name in replicas if isinstance(error := looks[name], RowsUnreadable)}
     found = {name: _dark(name, options, error) for name, error in errors.items()}
-    for replica in await _parts(primary, readable, options, Pace(service.id, progress)):
+    for replica in await _parts(primary, readable, frame):
         found[replica.instance] = replica
+    for name in (n for n in replicas if n in logical):
+        found[name] = await _logical_parts(Stream(primary, sources[name], logical[name]), frame)
     return ServiceProof(
         service=service.id,
         primary=primary.instance,
         asked=options.parts,
         replicas=tuple(found[name] for name in replicas),
         reason=NOTHING if replicas else Text(en="it has no replica there", zh="在所选范围内没有副本"),
+    )
+
+
+def _logical(looks: Looks, primaries: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """Those of several writable instances that are logical replicas, with their streams: they subscribe, and are no
+    copies of the others' files.
+    """
+    standings = {name: look for name in primaries if isinstance(look := looks[name], Standing)}
+    lineages = [look.lineage for look in standings.values() if not look.subscribes]
+    return {n: look.subscribes for n, look in standings.items() if look.subscribes and look.lineage not in lineages}
+
+
+async def _logical_parts(stream: Stream, frame: Frame) -> ReplicaProof:
+    """Positions and content; a canary row and the catalogue are not part of logical replication."""
+    options = frame.options
+    position = content = None
+    if Part.POSITIONS in options.parts:
+        position = await logical_position(stream, options.within_s)
+    if Part.CONTENT in options.parts:
+        content = await prove_logical(stream, options, frame.pace)
+    return ReplicaProof(
+        instance=stream.replica.instance,
+        position=position,
+        content=content,
+        not_meant=(Part.CANARY, Part.DRIFT, Part.STORAGE),
     )
 
 
@@ -143,13 +210,14 @@ def _dark(name: str, options: Options, error: RowsUnreadable) -> ReplicaProof:
         position=position if Part.POSITIONS in options.parts else None,
         canary=canary if Part.CANARY in options.parts else None,
         content=content if Part.CONTENT in options.parts else None,
+        drift=DriftProof(reason=why) if Part.DRIFT in options.parts else None,
+        storage=StorageProof(verdict=Verdict.UNKNOWN, reason=why) if Part.STORAGE in options.parts else None,
     )
 
 
-async def _parts(
-    primary: RowSource, replicas: Sequence[RowSource], options: Options, pace: Pace
-) -> Sequence[ReplicaProof]:
+async def _parts(primary: RowSource, replicas: Sequence[RowSource], frame: Frame) -> Sequence[ReplicaProof]:
     """The asked parts, one after the other: each would disturb the times of the others."""
+    options, pace = frame.options, frame.pace
     positions: dict[str, PositionProof] = {}
     canaries: Mapping[str, CanaryProof] = {}
     contents: Mapping[str, ContentProof] = {}
@@ -161,16 +229,30 @@ async def _parts(
         pace.say(Text(en=f"timing {options.samples} canary rows", zh=f"测量 {options.samples} 个探针行"))
         canaries = await canary_row.measure(primary, replicas, options.samples, options.within_s)
     if Part.CONTENT in options.parts:
-        contents = await prove_content(primary, replicas, options, pace)
+        contents = await prove_content(primary, replicas, options, pace, frame.ledger)
+    drifts = await _each(Part.DRIFT, replicas, options, lambda replica: prove_drift(primary, replica, options))
+    storages = await _each(Part.STORAGE, replicas, options, lambda replica: prove_storage(replica, options))
     return [
         ReplicaProof(
             instance=r.instance,
             position=positions.get(r.instance),
             canary=canaries.get(r.instance),
             content=contents.get(r.instance),
+            drift=drifts.get(r.instance),
+            storage=storages.get(r.instance),
         )
         for r in replicas
     ]
+
+
+async def _each(
+    part: Part, replicas: Sequence[RowSource], options: Options, prove: Callable[[RowSource], Awaitable[P]]
+) -> Mapping[str, P]:
+    """One part of every replica at once; nothing where it was not asked for."""
+    if part not in options.parts:
+        return {}
+    proofs = await asyncio.gather(*(prove(replica) for replica in replicas))
+    return {replica.instance: proof for replica, proof in zip(replicas, proofs, strict=True)}
 
 
 async def compare_against(
@@ -214,7 +296,7 @@ async def compare(
         ours, theirs = await asyncio.gather(left.standing(LOOK_WITHIN_S), right.standing(LOOK_WITHIN_S))
         form = Form.RECORD if ours.version == theirs.version and not options.text else Form.TEXT
         for database in await left.databases():
-            tables += await _database_apart(left, right, database, form, (options, pace, begun))
+            tables += await _database_apart(left, right, database, form, Frame(options, pace, begun))
     except RowsUnreadable as error:
         reason = explain(error)
     finally:
@@ -231,13 +313,10 @@ async def compare(
     )
 
 
-Frame = tuple[Options, Pace, float]
-
-
 async def _database_apart(
     left: RowSource, right: RowSource, database: str, form: Form, frame: Frame
 ) -> list[TableProof]:
-    options, pace, _ = frame
+    options, pace = frame.options, frame.pace
     views: list[RowView] = []
     try:
         for source in (left, right):
@@ -265,7 +344,7 @@ Ends = tuple[RowSource, RowSource, RowView]
 
 
 async def _table_apart(mine: Side, other: Table | None, ends: Ends, form: Form, frame: Frame) -> TableProof:
-    options, pace, begun = frame
+    options = frame.options
     table = mine.table
     if table.skip is not None:
         return catalogue.skipped(table, Method.APART)
@@ -274,9 +353,9 @@ async def _table_apart(mine: Side, other: Table | None, ends: Ends, form: Form, 
         return table_proof(table, Sameness.DIFFERENT, reason, Method.APART)
     if _columns(table) != _columns(other):
         return table_proof(table, Sameness.DIFFERENT, _other_columns(table, other), Method.APART)
-    job = ApartJob(mine, Side(other, ends[2]), form, pace, options.show_values)
+    job = ApartJob(mine, Side(other, ends[2]), form, frame.pace, options.show_values, Brake(options.max_load))
     try:
-        async with asyncio.timeout(max(0.0, begun + options.timeout_s - time.monotonic())):
+        async with asyncio.timeout(max(0.0, frame.begun + options.timeout_s - time.monotonic())):
             proof = await compare_apart(job, options.named)
         marks = [await ends[0].mark_of(table), await ends[1].mark_of(other)]
     except RowsUnreadable as error:

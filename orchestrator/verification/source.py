@@ -6,6 +6,7 @@ A source connects when it is first asked, and `close` frees whatever it holds, l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from orchestrator.model.rows import (
@@ -13,12 +14,15 @@ from orchestrator.model.rows import (
     BucketDigest,
     CanarySeen,
     Digest,
+    Fact,
     Form,
     Row,
     RowPrint,
     Sequence,
     Span,
     Standing,
+    Storage,
+    Subscribed,
     Table,
 )
 
@@ -33,8 +37,8 @@ class RowView(Protocol):
         """From now on every call reads what is committed (at a replica: replayed) at this moment."""
         ...
 
-    async def digest(self, table: Table, form: Form, span: Span) -> Digest:
-        """Count and sum of prints of a span."""
+    async def digests(self, table: Table, form: Form, spans: tuple[Span, ...]) -> tuple[Digest, ...]:
+        """Count and sum of prints of each span, all read at one moment."""
         ...
 
     async def buckets(self, table: Table, form: Form, span: Span, of: int) -> tuple[BucketDigest, ...]:
@@ -42,9 +46,9 @@ class RowView(Protocol):
         ...
 
     async def prints(
-        self, table: Table, form: Form, span: Span, buckets: tuple[int, ...] = (), of: int = 1
+        self, table: Table, form: Form, spans: tuple[Span, ...], buckets: tuple[int, ...] = (), of: int = 1
     ) -> tuple[RowPrint, ...]:
-        """Every row of a span, or those of some buckets."""
+        """Every row of spans, or those of some buckets."""
         ...
 
     async def rows(self, table: Table, form: Form, by: Address, ids: tuple[str, ...], show: bool) -> tuple[Row, ...]:
@@ -82,6 +86,20 @@ class RowSource(Protocol):
         """A primary: a position at or after everything committed so far, and sent to every replica without delay."""
         ...
 
+    async def pulse(self) -> float:
+        """A primary: seconds that a small commit takes now, on a connection of its own."""
+        ...
+
+    async def changed(
+        self, database: str, since: int, until: int, tables: tuple[Table, ...]
+    ) -> Mapping[str, tuple[int, ...]]:
+        """A primary: pages of tables that its log says were changed between two positions, by `schema.table`.
+
+        Raises:
+            RowsUnreadable: the log is not kept so far back, or cannot be read.
+        """
+        ...
+
     async def reached(self) -> tuple[int, int]:
         """A replica: position that it has received and flushed, and position that its reads see."""
         ...
@@ -104,6 +122,26 @@ class RowSource(Protocol):
 
     async def sequences(self, database: str) -> tuple[Sequence, ...]:
         """Every replicated sequence, as of now."""
+        ...
+
+    async def subscribed(self, database: str) -> tuple[Subscribed, ...]:
+        """A logical replica: what it takes from its primary."""
+        ...
+
+    async def confirmed(self, streams: tuple[str, ...]) -> int:
+        """A primary: position up to which the reader of each of these streams has applied and flushed everything."""
+        ...
+
+    async def filtered(self, database: str) -> frozenset[str]:
+        """A primary: tables (`schema.table`) of which it publishes only some rows or columns."""
+        ...
+
+    async def facts(self, database: str) -> tuple[Fact, ...]:
+        """Schema and extensions of a database; under the empty name roles and settings of the whole copy."""
+        ...
+
+    async def storage(self, database: str, tables: tuple[Table, ...], within_s: float) -> Storage:
+        """What the copy's own server says of the storage of tables and their indexes, asked in `within_s` seconds."""
         ...
 
     async def view(self, database: str) -> RowView:

@@ -20,46 +20,11 @@ from orchestrator.runbooks import load_runbook
 from orchestrator.settings import Settings
 from orchestrator.yamlfile import parse_yaml
 from tests.benchmarks.measure import ROOT, Row
+from tests.unit.estates import SMALL
 
 SYSTEMS = 1250
 """Of four services each: 5,000."""
-_HEAD = """\
-estate: many
-name: {en: Many, zh: 许多}
-sites:
-  near: {en: Near, zh: 近}
-  far: {en: Far, zh: 远}
-centres:
-  a: {site: near, role: production, name: {en: A, zh: A}}
-  b: {site: near, role: metro, name: {en: B, zh: B}}
-  c: {site: far, role: remote, name: {en: C, zh: C}}
-layouts:
-  a-first: {home: a, peer: b}
-  b-first: {home: b, peer: a}
-defaults:
-  layout: a-first
-  tier: 2
-  owner: {en: Owner, zh: 负责人}
-  filing: "PLACEHOLDER-{system}"
-  centre_loss: {rto: 1m, rpo: 0s}
-  site_loss: {rto: 5m, rpo: 60s}
-templates:
-  standard:
-    services:
-      db:
-        kind: postgresql
-        roles: {home: primary, peer: standby, c: standby}
-        replications:
-          - {from: home, to: peer, mode: sync}
-          - {from: peer, to: c, mode: async, lag_max: 30s}
-      app:
-        kind: http-app
-        serves: db
-        roles: {home: primary, peer: primary, c: standby}
-      entry:
-        kind: haproxy
-        serves: app
-        roles: {edge: primary}
+_DOOR = """\
       door:
         kind: haproxy
         serves: app
@@ -74,7 +39,8 @@ def many(systems: int = SYSTEMS) -> Topology:
         f"  s{n}:\n    name: {{en: S{n}, zh: S{n}}}\n    template: standard\n    layout: {'ab'[n % 2]}-first\n"
         for n in range(systems)
     )
-    return read_topology(parse_yaml(_HEAD + "".join(entries), Path("many.yaml")), kinds())
+    head, _, _ = SMALL.partition("systems:\n")
+    return read_topology(parse_yaml(head + _DOOR + "".join(entries), Path("many.yaml")), kinds())
 
 
 def proven(made: Plan, topology: Topology) -> tuple[float, Certificate]:

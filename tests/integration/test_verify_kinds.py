@@ -19,6 +19,7 @@ from tests.integration.verify_tools import apart, content, of, prove
 BUILD = """
 CREATE SCHEMA "Ämter"; CREATE TYPE colour AS ENUM ('red', 'blue'); CREATE DOMAIN doc AS json;
 CREATE TYPE pair AS (x int, y text);
+CREATE COLLATION public.unicode_like (provider = builtin, locale = 'C.UTF-8');
 CREATE TABLE numbers (id numeric PRIMARY KEY, n numeric, f float8, r real);
 INSERT INTO numbers VALUES (1, 1.0, 'NaN', 1.1), (2, 'NaN', '-0', 'Infinity'), (3.50, 1e30, 0.1, NULL);
 CREATE TABLE texts (a text, b uuid, v text, PRIMARY KEY (a, b));
@@ -43,6 +44,15 @@ CREATE UNLOGGED TABLE volatile (id int); INSERT INTO volatile SELECT generate_se
 CREATE TABLE empty (id int PRIMARY KEY); CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES;
 CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child () INHERITS (parent);
 INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2);
+CREATE TABLE moments (id int PRIMARY KEY, at timestamptz, plain timestamp, t timetz, d date, i interval);
+INSERT INTO moments VALUES (1, 'infinity', '-infinity', '12:00+08', 'infinity', '-1 mon'), (2, now(), now(), now(),
+  now(), '1 day');
+CREATE TABLE huge (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), body text STORAGE EXTERNAL, small bytea);
+INSERT INTO huge (body, small) SELECT repeat(md5(g::text), 60000), decode(md5(g::text), 'hex')
+  FROM generate_series(1, 3) g;
+CREATE TABLE collated (a text COLLATE "C", b text COLLATE pg_c_utf8, c text COLLATE public.unicode_like,
+                       PRIMARY KEY (b, a));
+INSERT INTO collated VALUES ('a', 'Ä', 'ß'), ('A', 'ä', 'SS');
 CREATE MATERIALIZED VIEW summary AS SELECT count(*) AS n FROM texts;
 CREATE SEQUENCE counting; CREATE SEQUENCE downwards INCREMENT -3; CREATE SEQUENCE unused;
 CREATE TABLE dropped (id int PRIMARY KEY, gone text, kept text); INSERT INTO dropped VALUES (1, 'g', 'k');
@@ -62,6 +72,9 @@ UPDATE "Quoted ""Name" SET "select" = 'y';
 DELETE FROM "Ämter"."Büro";
 INSERT INTO parted VALUES (5000, '2030-01-01');
 INSERT INTO empty VALUES (1);
+UPDATE moments SET at = at + interval '1 microsecond' WHERE id = 2;
+UPDATE huge SET body = body || 'x' WHERE body LIKE md5('2') || '%';
+UPDATE collated SET c = 'ss' WHERE a = 'A';
 DROP TABLE uniq CASCADE; CREATE TABLE surplus (id int); ALTER TABLE dropped ADD COLUMN late int;
 UPDATE dropped SET kept = 'K';
 """
@@ -75,13 +88,18 @@ def kinds() -> Iterator[Pair]:
             connection.execute("SELECT nextval('counting') FROM generate_series(1, 40)")
             connection.execute("SELECT nextval('downwards') FROM generate_series(1, 40)")
             connection.execute("SELECT lo_from_bytea(4242, decode(repeat('ab', 5000), 'hex'))")
+        for setting in ("timezone = 'Asia/Shanghai'", "datestyle = 'SQL, DMY'", "bytea_output = 'escape'"):
+            made.b.sql(f"ALTER SYSTEM SET {setting}")
+        made.b.sql("ALTER SYSTEM SET extra_float_digits = -5")
+        made.b.sql("SELECT pg_reload_conf()")
         made.catch_up()
         yield made
 
 
 EQUAL = {
     "numbers", "texts", "odd", "nokey", "uniq", 'Quoted "Name', "parted_1", "parted_2", "generated", "empty", "nothing",
-    "parent", "child", "summary", "dropped", "counting (sequence)", "downwards (sequence)", "unused (sequence)",
+    "parent", "child", "moments", "huge", "collated",
+    "summary", "dropped", "counting (sequence)", "downwards (sequence)", "unused (sequence)",
 }  # fmt: skip
 
 
@@ -142,6 +160,9 @@ def assert_found(found: ContentProof) -> None:
     assert named('public.Quoted "Name') == {("changed", "1", "select")}
     assert named("Ämter.Büro") == {("missing", "1", "")}
     assert named("public.parted_2") == {("extra", "5000", "")}
+    assert named("public.moments") == {("changed", "2", "at")}
+    assert {columns for _, _, columns in named("public.huge")} == {"body"}
+    assert named("public.collated") == {("changed", "ä", "c")}
     assert named("public.empty") == {("extra", "1", "")}
     assert of(found, "public.uniq").sameness is Sameness.DIFFERENT
     assert of(found, "public.surplus").sameness is Sameness.DIFFERENT

@@ -18,6 +18,7 @@ from orchestrator.model.rows import RowsUnreadable
 from orchestrator.model.topology import Role, Setting
 from orchestrator.providers.postgresql_rows import PostgresRows
 from orchestrator.verification.ground import LOCK_WAIT_S
+from orchestrator.verification.options import DEFAULT_PARTS, Options
 from orchestrator.verification.service import verify_service
 from tests.integration.verify_pair import Pair, Writer, pair, wait_for
 from tests.integration.verify_tools import content, of, prove
@@ -111,7 +112,35 @@ def test_a_replica_that_does_not_replay_is_never_ok(live: Pair) -> None:
     assert b.canary is not None and (b.canary.verdict, b.canary.unseen) == (Verdict.FAIL, 3)
     assert b.content is not None and b.content.verdict is Verdict.UNKNOWN
     assert not b.content.count(Sameness.EQUAL)
-    assert [c.verdict(part) for part in Part] == [Verdict.PASS] * 3
+    assert [c.verdict(part) for part in DEFAULT_PARTS] == [Verdict.PASS] * 4
+
+
+class Liar(PostgresRows):
+    """A replica that reports positions which it does not hold, as a broken or a hostile one would."""
+
+    async def reached(self) -> tuple[int, int]:
+        return 1 << 62, 1 << 62
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_replica_that_lies_about_its_position_is_found_out_by_canary_and_content(live: Pair, locks: bool) -> None:
+    service = live.service()
+    sources = {i.id: (Liar if i.centre == "b" else PostgresRows)(service, i) for i in service.instances}
+    live.b.sql("SELECT pg_wal_replay_pause()")
+    try:
+        wait_for(lambda: live.b.sql("SELECT pg_get_wal_replay_pause_state()") == [("paused",)], 10, "the pause")
+        live.a.sql("UPDATE counter SET n = n + 1")
+        options = Options(samples=3, within_s=0.4, locks=locks)
+        proof = asyncio.run(verify_service(service, sources, options))
+    finally:
+        live.b.sql("SELECT pg_wal_replay_resume()")
+    b, c = proof.replicas
+    assert b.verdict(Part.POSITIONS) is Verdict.PASS
+    assert b.verdict(Part.CANARY) is Verdict.FAIL
+    assert b.content is not None
+    assert of(b.content, "public.counter").sameness is not Sameness.EQUAL
+    assert b.verdict(Part.CONTENT) is not Verdict.PASS
+    assert not proof.proven(b) and proof.proven(c)
 
 
 def test_a_replica_that_lags_is_compared_without_locks_by_itself(live: Pair) -> None:
@@ -181,10 +210,9 @@ def test_the_server_itself_lets_writers_go(live: Pair) -> None:
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_a_connection_that_is_lost_tells_nothing(live: Pair, locks: bool) -> None:
+def test_a_connection_that_is_always_lost_tells_nothing(live: Pair, locks: bool) -> None:
     def cut_off(number: int) -> None:
-        if number == 3:
-            live.b.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drctl-verify'")
+        live.b.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drctl-verify'")
 
     proof = prove(live, Part.CONTENT, meddle=cut_off, locks=locks)
     b, c = (r.content for r in proof.replicas)
@@ -195,10 +223,9 @@ def test_a_connection_that_is_lost_tells_nothing(live: Pair, locks: bool) -> Non
     assert not proof_ok([proof])
 
 
-def test_a_primary_that_is_lost_tells_nothing(live: Pair) -> None:
+def test_a_primary_that_is_always_lost_tells_nothing(live: Pair) -> None:
     def cut_off(number: int) -> None:
-        if number == 2:
-            live.a.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drctl-verify'")
+        live.a.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drctl-verify'")
 
     proof = prove(live, Part.CONTENT, meddle=cut_off)
     assert [r.verdict(Part.CONTENT) for r in proof.replicas] == [Verdict.UNKNOWN] * 2
@@ -273,8 +300,6 @@ def test_a_table_that_may_not_be_read_tells_nothing(live: Pair) -> None:
         )
         for i in service.instances
     }
-    from orchestrator.verification.options import Options
-
     proof = asyncio.run(verify_service(service, as_reader, Options(parts=(Part.CONTENT,))))
     found = proof.replicas[0].content
     assert found is not None
@@ -287,14 +312,13 @@ def test_a_table_that_may_not_be_read_tells_nothing(live: Pair) -> None:
 def test_a_replica_that_does_not_answer_is_unknown_and_two_primaries_are_refused(live: Pair) -> None:
     service = live.service()
     nobody = msgspec.structs.replace(service.instances[2], address="127.0.0.1:1")
-    from orchestrator.verification.options import Options
 
     def sources(*instances: Any) -> dict[str, Any]:
         return {i.id: PostgresRows(service, i) for i in instances}
 
     dark = asyncio.run(verify_service(service, sources(*service.instances[:2], nobody), Options(samples=2)))
     assert dark.replicas[0].verdict(Part.POSITIONS) is Verdict.PASS
-    assert [dark.replicas[1].verdict(part) for part in Part] == [Verdict.UNKNOWN] * 3
+    assert [dark.replicas[1].verdict(part) for part in DEFAULT_PARTS] == [Verdict.UNKNOWN] * 4
     twice = msgspec.structs.replace(service.instances[1], address=service.instances[0].address)
     both = asyncio.run(verify_service(service, sources(service.instances[0], twice), Options()))
     assert not both.ok

@@ -115,6 +115,10 @@ def test_broken_storage_of_a_replica_is_a_difference() -> None:
         made.a.sql("INSERT INTO person SELECT g, 'row-' || g || '-here' FROM generate_series(1, 5000) g")
         made.a.sql("CREATE TABLE same (id int PRIMARY KEY); INSERT INTO same SELECT generate_series(1, 100)")
         settle_to_disk(made, made.b)
+        unknown = prove(made, Part.STORAGE).replicas[0].storage
+        assert unknown is not None
+        assert (unknown.verdict, unknown.checksums, unknown.failures) == (Verdict.UNKNOWN, True, 0)
+        assert "amcheck" in unknown.reason.en
         heap = Heap(made.b, "person")
         made.b.stop()
         heap.flip(b"row-777-here", b"row-777-gone")
@@ -126,5 +130,8 @@ def test_broken_storage_of_a_replica_is_a_difference() -> None:
             assert "damaged" in broken.reason.en and "invalid page in block" in broken.reason.en
             assert found.verdict is Verdict.FAIL
             assert of(found, "public.same").sameness is Sameness.EQUAL
+        counted = prove(made, Part.STORAGE).replicas[0].storage
+        assert counted is not None
+        assert (counted.verdict, counted.failures > 0) == (Verdict.FAIL, True)
         with pytest.raises(psycopg.errors.DataCorrupted):
             made.b.sql("SELECT count(name) FROM person")

@@ -51,8 +51,9 @@ def free_port() -> int:
 class Node:
     """One postmaster, owned by this process."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, settings: tuple[str, ...] = ()) -> None:
         self.name = name
+        self.settings = settings
         self.data = folder / name
         self.log = folder / f"{name}.log"
         self.port = free_port()
@@ -60,7 +61,7 @@ class Node:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        flags = [w for s in (*SETTINGS, f"cluster_name={self.name}") for w in ("-c", s)]
+        flags = [w for s in (*SETTINGS, *self.settings, f"cluster_name={self.name}") for w in ("-c", s)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(install() / "postgres"), "-D", str(self.data), "-p", str(self.port), *flags],
@@ -109,17 +110,31 @@ class Node:
 class Pair:
     """A primary `a` and streaming standbys, in a folder that `close` removes."""
 
-    def __init__(self, standbys: tuple[str, ...] = ("b",), checksums: bool = False) -> None:
+    def __init__(
+        self, standbys: tuple[str, ...] = ("b",), checksums: bool = False, settings: tuple[str, ...] = ()
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="drctl-verify-"))
         if os.geteuid() == 0:
             os.chown(self.folder, NOBODY, NOBODY)
-        self.a = Node("a", self.folder)
-        sums = "--data-checksums" if checksums else "--no-data-checksums"
+        self._sums = "--data-checksums" if checksums else "--no-data-checksums"
+        self._settings = settings
+        self.standbys: dict[str, Node] = {}
+        self.a = self._create("a")
+        for name in standbys:
+            self.standbys[name] = self.clone(name)
+
+    def _create(self, name: str) -> Node:
+        node = Node(name, self.folder, self._settings)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        run("initdb", "-D", str(self.a.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", *locale, sums)
-        self.a.start()
-        self.a.sql("CREATE DATABASE app", database="postgres")
-        self.standbys = {name: self._clone(name) for name in standbys}
+        run("initdb", "-D", str(node.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", *locale, self._sums)
+        node.start()
+        node.sql("CREATE DATABASE app", database="postgres")
+        return node
+
+    def cluster(self, name: str) -> Node:
+        """Another cluster, no copy of the first; it stands among the standbys."""
+        self.standbys[name] = self._create(name)
+        return self.standbys[name]
 
     @property
     def b(self) -> Node:
@@ -129,8 +144,9 @@ class Pair:
     def nodes(self) -> tuple[Node, ...]:
         return (self.a, *self.standbys.values())
 
-    def _clone(self, name: str) -> Node:
-        node = Node(name, self.folder)
+    def clone(self, name: str) -> Node:
+        """A new streaming standby."""
+        node = Node(name, self.folder, self._settings)
         conninfo = f"host=127.0.0.1 port={self.a.port} user=postgres application_name={name}"
         run(
             "pg_basebackup",
@@ -239,9 +255,9 @@ def wait_for(ready: Callable[[], bool], within_s: float, what: str) -> None:
 
 
 @contextmanager
-def pair(standbys: tuple[str, ...] = ("b",), checksums: bool = False) -> Iterator[Pair]:
+def pair(standbys: tuple[str, ...] = ("b",), checksums: bool = False, settings: tuple[str, ...] = ()) -> Iterator[Pair]:
     """A pair that is gone afterwards, whatever happens."""
-    made = Pair(standbys, checksums)
+    made = Pair(standbys, checksums, settings)
     try:
         yield made
     finally:

@@ -11,8 +11,10 @@ from typing import Any
 from orchestrator.model.proof import ContentProof, Part, ServiceProof, TableProof
 from orchestrator.model.rows import Digest, Form, Span, Table
 from orchestrator.model.topology import Instance, Service
-from orchestrator.providers.postgresql_rows import PostgresRows, PostgresView
-from orchestrator.verification.options import Options
+from orchestrator.providers.postgresql_rows import PostgresRows
+from orchestrator.providers.postgresql_rows_view import PostgresView
+from orchestrator.verification.ledger import ledger_of
+from orchestrator.verification.options import DEFAULT_PARTS, Options
 from orchestrator.verification.service import compare, verify_service
 from orchestrator.verification.source import RowSource
 from tests.integration.verify_pair import Node, Pair
@@ -20,7 +22,13 @@ from tests.integration.verify_pair import Node, Pair
 PAGE = 8192
 
 
-def prove(pair: Pair, *parts: Part, meddle: Callable[[int], None] | None = None, **options: Any) -> ServiceProof:
+def prove(
+    pair: Pair,
+    *parts: Part,
+    meddle: Callable[[int], None] | None = None,
+    memory: Path | None = None,
+    **options: Any,
+) -> ServiceProof:
     """`verify_service` on a pair; `meddle` is called with a running number before each digest of the primary."""
     service = pair.service()
 
@@ -29,7 +37,12 @@ def prove(pair: Pair, *parts: Part, meddle: Callable[[int], None] | None = None,
         return Meddled(service, instance, meddle) if meddled and meddle else PostgresRows(service, instance)
 
     sources = {i.id: source(i) for i in service.instances}
-    return asyncio.run(verify_service(service, sources, Options(parts=parts or tuple(Part), **options)))
+    ledger = ledger_of(memory, service.id) if memory else None
+    return asyncio.run(verify_service(service, sources, _options(parts, options), ledger=ledger))
+
+
+def _options(parts: tuple[Part, ...], options: dict[str, Any]) -> Options:
+    return Options(parts=parts or DEFAULT_PARTS, **options)
 
 
 def content(pair: Pair, replica: str = "b", **options: Any) -> ContentProof:
@@ -59,14 +72,14 @@ class Meddled(PostgresRows):
 
     async def view(self, database: str) -> PostgresView:
         view = await super().view(database)
-        original = view.digest
+        original = view.digests
 
-        async def digest(table: Table, form: Form, span: Span) -> Digest:
+        async def digests(table: Table, form: Form, spans: tuple[Span, ...]) -> tuple[Digest, ...]:
             self._number += 1
             await asyncio.to_thread(self._meddle, self._number)
-            return await original(table, form, span)
+            return await original(table, form, spans)
 
-        view.digest = digest  # type: ignore[method-assign]
+        view.digests = digests  # type: ignore[method-assign]
         return view
 
 
@@ -84,11 +97,25 @@ class Heap:
         assert data.count(old) == 1
         self.path.write_bytes(data.replace(old, new))
 
+    def flip_all(self, old: bytes, new: bytes) -> None:
+        """Change a value in every version of its row."""
+        assert len(old) == len(new)
+        data = self.path.read_bytes()
+        assert old in data
+        self.path.write_bytes(data.replace(old, new))
+
     def hide(self, needle: bytes) -> None:
         """Make the one row that holds `needle` dead: its line pointer becomes unused."""
         data = bytearray(self.path.read_bytes())
         page, line, _, _ = next(t for t in self._tuples(data) if needle in t[3])
         struct.pack_into("<I", data, page + 24 + 4 * line, 0)
+        self.path.write_bytes(bytes(data))
+
+    def break_tuple(self, needle: bytes) -> None:
+        """The one row that holds `needle` says that its data begin behind its end (t_hoff)."""
+        data = bytearray(self.path.read_bytes())
+        _, _, at, _ = next(t for t in self._tuples(data) if needle in t[3])
+        data[at + 22] = 248
         self.path.write_bytes(bytes(data))
 
     def raise_dead(self, needle: bytes) -> None:

@@ -121,7 +121,7 @@ def test_too_many_states_are_not_called_proven() -> None:
     found = certified(prove(whole, TOPOLOGY, states_max=10))
     assert not found.complete
     assert found.unproven == ("first",)
-    fewer = certified(prove(whole, TOPOLOGY, states_max=2500))
+    fewer = certified(prove(whole, TOPOLOGY, states_max=700))
     assert fewer.complete
     assert fewer.shapes[0].troubles < 3
 

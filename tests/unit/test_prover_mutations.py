@@ -13,10 +13,13 @@ from msgspec.structs import replace
 from orchestrator.checks.base import yes
 from orchestrator.checks.conditions import Evidence, judge
 from orchestrator.machine import invariants, table, world
+from orchestrator.machine.table import Act
+from orchestrator.machine.world import Ground, World
 from orchestrator.model.certificate import Certificate, Counterexample
 from orchestrator.model.observation import Finding, Verdict
 from orchestrator.model.plan import Condition, Fact, Plan, Step, Verb
 from orchestrator.prover import prove
+from orchestrator.proving import worlds
 from tests.unit.test_prover import RUNBOOKS, TOPOLOGY, made, one_system
 
 Change = Callable[[Step], Step]
@@ -196,3 +199,51 @@ def test_a_fence_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_nothing_is_found_where_nothing_is_dropped() -> None:
     for plan in (ZERO, MOVE):
         assert isinstance(prove(plan, TOPOLOGY), Certificate)
+
+
+ROWS: dict[Verb, tuple[Plan, str]] = {
+    Verb.FENCE: (LOSS, "comes-to-its-end"),
+    Verb.PROMOTE: (ZERO, "comes-to-its-end"),
+    Verb.DEMOTE: (MOVE, "comes-to-its-end"),
+    Verb.REPOINT: (ZERO, "comes-to-its-end"),
+    Verb.REJOIN: (ZERO, "comes-to-its-end"),
+}
+SPARED_ROWS = {
+    Verb.UNFENCE: "a way back alone",
+    Verb.REDIRECT: "an entry that stays where it was leads nobody astray; whether users are served is asked",
+    Verb.START: "of apps alone: whether they answer is asked for users' sake",
+    Verb.STOP: "no shipped plan has it",
+    Verb.RUN_PLAYBOOK: "it has no effect in this model",
+}
+
+
+@pytest.mark.parametrize("verb", list(ROWS))
+def test_a_row_without_its_effect_is_found(verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, rule = ROWS[verb]
+    idle = replace(table.ACTIONS[verb], effect=lambda *_: {})
+    monkeypatch.setattr(table, "ACTIONS", {**table.ACTIONS, verb: idle})
+    found = prove(plan, TOPOLOGY, states_max=1_000)
+    assert isinstance(found, Counterexample)
+    assert found.rule == rule, found.told("en")
+
+
+def test_every_row_of_the_table_is_accounted_for() -> None:
+    assert set(table.ACTIONS) == set(ROWS) | set(SPARED_ROWS)
+
+
+@pytest.mark.parametrize("plan", [ZERO, LOSS, MOVE])
+def test_an_epoch_that_nobody_checks_is_found(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier run promoted what is primary now; its order lands after this run has moved the primary."""
+    checked = table.refusal
+
+    def unchecked(ground: Ground, state: World, act: Act) -> str:
+        why = checked(ground, state, act)
+        return checked(ground, state, replace(act, epoch=1_000)) if "has seen epoch" in why else why
+
+    for module in (table, worlds):
+        monkeypatch.setattr(module, "refusal", unchecked)
+    monkeypatch.setattr(worlds.Worlds, "outdated", lambda *_: False)
+    found = prove(plan, TOPOLOGY, states_max=3_000)
+    assert isinstance(found, Counterexample)
+    assert found.rule == "promotion-licensed"
+    assert "earlier run" in found.story[0].en

@@ -1,0 +1,204 @@
+"""Speaks S3 over HTTP/1.1: botocore's signature and configuration, connections that are kept, and nothing between.
+
+Credentials come from boto3's chain (environment, credential file, the profile that the instance's `profile` names),
+never from the topology file. Parameters: `tls` (true/false), `region`, `profile`; the address is host:port/bucket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from orchestrator.crashpoint import outward
+from orchestrator.model.observation import Reach
+from orchestrator.providers.http_request import NoAnswer, met
+
+if TYPE_CHECKING:
+    from orchestrator.model.topology import Instance
+
+_LIMIT = 1 << 20
+_HEAD_LINES = 200
+_BODY_MAX = 64 << 20
+_IDLE = 32
+Query = Sequence[tuple[str, str | bytes]]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """One answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def date_s(self) -> float:
+        """The server's clock, seconds since 1970; 0 where it does not tell."""
+        from email.utils import parsedate_to_datetime
+
+        try:
+            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except ValueError:
+            return 0.0
+
+    @property
+    def code(self) -> str:
+        """The error code of its body (XML or JSON), or its status."""
+        for before, after in ((b"<Code>", b"</Code>"), (b'"Code":"', b'"')):
+            _, found, rest = self.body.partition(before)
+            if found:
+                return rest.partition(after)[0].decode(errors="replace")
+        return str(self.status)
+
+
+class _Link:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.used = False
+
+    def end(self) -> None:
+        self.writer.transport.abort()
+
+
+class Wire:
+    """Requests to one endpoint; at most as many connections as are asked at once, kept between requests."""
+
+    def __init__(self, instance: Instance) -> None:
+        endpoint, _, bucket = instance.address.partition("/")
+        self._instance = instance
+        self._endpoint, self.bucket = endpoint, bucket.strip("/")
+        self._tls = instance.param("tls", "false") == "true"
+        self._profile, self._region = instance.param("profile"), instance.param("region", "us-east-1")
+        self._signer: Any = None
+        self._idle: list[_Link] = []
+
+    async def ask(
+        self, method: str, key: bytes | None = None, query: Query = (), headers: Mapping[str, str] | None = None,
+        body: bytes = b"", *, path: str | None = None,
+    ) -> Reply:  # fmt: skip
+        """One signed request to the bucket (or to one key of it, or to `path`); bound it by `asyncio.timeout`.
+
+        Raises:
+            NoAnswer: there is no HTTP answer, or there are no credentials.
+        """
+        host, _, port = self._endpoint.rpartition(":")
+        if not host or not port.isdigit() or not self.bucket:
+            raise NoAnswer(Reach.UNKNOWN, f"no address host:port/bucket: {self._instance.address!r}")
+        where = path or self._path(key)
+        words = "&".join(f"{quote(n, safe='-_.~')}={quote(v, safe='-_.~')}" for n, v in query)
+        request = self._signed(method, where + (f"?{words}" if words else ""), headers or {}, body)
+        outward()
+        while True:
+            link = self._idle.pop() if self._idle else await self._connect()
+            try:
+                reply, keep = await self._talk(link, method, request)
+            except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as e:
+                link.end()
+                if link.used and isinstance(e, OSError | EOFError):
+                    continue  # the server had closed a connection that waited; only fresh ones tell of the server
+                raise _no_answer(e) from e
+            except BaseException:
+                link.end()
+                raise
+            link.used = True
+            if keep and len(self._idle) < _IDLE:
+                self._idle.append(link)
+            else:
+                link.end()
+            return reply
+
+    def close(self) -> None:
+        """End the connections that wait."""
+        while self._idle:
+            self._idle.pop().end()
+
+    def _path(self, key: bytes | None) -> str:
+        return f"/{quote(self.bucket)}" + ("" if key is None else "/" + quote(key, safe="/-_.~"))
+
+    def _signed(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+
+        scheme = "https" if self._tls else "http"
+        asked = AWSRequest(method=method, url=f"{scheme}://{self._endpoint}{target}", headers=dict(headers), data=body)
+        self._sign().add_auth(asked)
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._endpoint}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in asked.headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+    def _sign(self) -> Any:
+        if self._signer is None:
+            from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+            from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+            from botocore.session import Session  # type: ignore[import-untyped]
+
+            try:
+                found = Session(profile=self._profile or None).get_credentials()
+            except BotoCoreError as e:
+                raise NoAnswer(Reach.UNKNOWN, str(e)) from e
+            if found is None:
+                raise NoAnswer(Reach.UNKNOWN, "no credentials: none in the environment, and no such profile")
+            self._signer = S3SigV4Auth(found, "s3", self._region)
+        return self._signer
+
+    async def _connect(self) -> _Link:
+        host, _, port = self._endpoint.rpartition(":")
+        try:
+            streams = await asyncio.open_connection(host.strip("[]"), int(port), limit=_LIMIT, ssl=self._tls or None)
+        except OSError as e:
+            raise met(e) from e
+        return _Link(*streams)
+
+    async def _talk(self, link: _Link, method: str, request: bytes) -> tuple[Reply, bool]:
+        link.writer.write(request)
+        await link.writer.drain()
+        status, headers = await _head(link.reader)
+        while status == 100:
+            status, headers = await _head(link.reader)
+        keep = headers.get("connection", "").lower() != "close"
+        if method == "HEAD" or status in (204, 304):
+            return Reply(status, headers, b""), keep
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            return Reply(status, headers, await _chunks(link.reader)), keep
+        if (length := headers.get("content-length")) is None:
+            return Reply(status, headers, await link.reader.read(_BODY_MAX)), False
+        if int(length) > _BODY_MAX:
+            raise ValueError(f"a body of {length} bytes")
+        return Reply(status, headers, await link.reader.readexactly(int(length))), keep
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    version, _, rest = lines[0].partition(" ")
+    if not version.startswith("HTTP/1.") or not rest[:3].isdigit() or len(lines) > _HEAD_LINES:
+        raise ValueError("no HTTP/1.1 answer")
+    pairs = (line.partition(":") for line in lines[1:] if line)
+    return int(rest[:3]), {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    body: list[bytes] = []
+    left = _BODY_MAX
+    while True:
+        size = int((await reader.readline()).partition(b";")[0], 16)
+        if size == 0:
+            while await reader.readline() not in (b"\r\n", b""):
+                pass
+            return b"".join(body)
+        left -= size
+        if left < 0:
+            raise ValueError("the body is too large")
+        body.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+
+
+def _no_answer(error: Exception) -> NoAnswer:
+    if isinstance(error, OSError):
+        return met(error)
+    if isinstance(error, EOFError):
+        return NoAnswer(Reach.SILENT, "the connection was closed without an answer")
+    return NoAnswer(Reach.UNKNOWN, f"no HTTP answer: {error}")

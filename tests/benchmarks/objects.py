@@ -1,0 +1,282 @@
+"""Compares two large buckets, beside the bare listing and rclone check: `python -m tests.benchmarks.objects`.
+
+Two processes serve two buckets over real HTTP with pages made beforehand, so that the clients are what is measured;
+they share the machine's cores with them. The bare listing knows where every page begins and reads none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import bisect
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
+
+import uvloop
+
+from orchestrator.model.topology import Instance, Role
+from orchestrator.providers.s3_objects import S3Objects
+from orchestrator.providers.s3_wire import Query, Wire
+from orchestrator.verification.objects_sweep import Sweep
+from tests.benchmarks.measure import ROOT, Row, table
+
+PAGE = 1000
+LISTERS = 8
+DIFFERENCES = 10
+ROUNDS = 3
+KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+_BLOCK = (
+    b"<Contents><Key>%b</Key><LastModified>2026-11-23T07:51:03.562Z</LastModified><ETag>&quot;%b&quot;</ETag>"
+    b"<Size>%d</Size><StorageClass>STANDARD</StorageClass><Type>Normal</Type></Contents>"
+)
+
+
+def names(count: int, kind: str) -> list[bytes]:
+    """Keys in order: evenly spread over eight folders, or 95 % in one with a long name."""
+    if kind == "even":
+        return sorted(b"data%d/%07d" % (n % 8, n) for n in range(count))
+    deep = b"logs/2026/application/instance/%09d"
+    return sorted(deep % n if n % 20 else b"%c/%07d" % (97 + n % 26, n) for n in range(count))
+
+
+class Bucket:
+    """The pages of one bucket, in one piece of memory."""
+
+    def __init__(self, count: int, kind: str, altered: bool) -> None:
+        self.keys = names(count, kind)
+        step = count // DIFFERENCES
+        gone = {self.keys[n * step + 3] for n in range(0, DIFFERENCES, 2)} if altered else set()
+        other = {self.keys[n * step + 3] for n in range(1, DIFFERENCES, 2)} if altered else set()
+        self.keys = [k for k in self.keys if k not in gone]
+        self.starts, parts, at = [0], [], 0
+        for key in self.keys:
+            md5 = hashlib.md5(key + (b"!" if key in other else b""), usedforsecurity=False).hexdigest().encode()
+            parts.append(_BLOCK % (quote(key).encode(), md5, 100))
+            at += len(parts[-1])
+            self.starts.append(at)
+        self.blob = b"".join(parts)
+
+    def listing(self, query: dict[str, list[str]], raw: dict[str, bytes]) -> bytes:
+        """A page: ListObjectsV2 or V1, with prefix and delimiter."""
+        prefix, most = raw.get("prefix", b""), int(query.get("max-keys", ["1000"])[0])
+        after = max(raw.get(n, b"") for n in ("start-after", "marker", "continuation-token"))
+        first = max(bisect.bisect_right(self.keys, after), bisect.bisect_left(self.keys, prefix))
+        if raw.get("delimiter") and self.nested(prefix, first):
+            return self.folders(prefix, after)
+        last = min(first + most, bisect.bisect_left(self.keys, prefix + b"\xff") if prefix else len(self.keys))
+        more = last < len(self.keys) and self.keys[last].startswith(prefix)
+        marker = quote(self.keys[last - 1]).encode() if more else b""
+        tail = b"<NextContinuationToken>%b</NextContinuationToken><NextMarker>%b</NextMarker>" % (marker, marker)
+        return self.page(self.blob[self.starts[first] : self.starts[max(first, last)]] + tail, more)
+
+    def facts(self, key: bytes) -> bytes:
+        """The answer to a HEAD."""
+        at = bisect.bisect_left(self.keys, key)
+        if at == len(self.keys) or self.keys[at] != key:
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+        block = self.blob[self.starts[at] : self.starts[at + 1]]
+        etag = block.partition(b"&quot;")[2].partition(b"&quot;")[0]
+        return b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\nETag: "%b"\r\n\r\n' % etag
+
+    def nested(self, prefix: bytes, first: int) -> bool:
+        """Whether there are folders below a prefix."""
+        return not prefix or (first < len(self.keys) and b"/" in self.keys[first][len(prefix) :])
+
+    def folders(self, prefix: bytes, after: bytes) -> bytes:
+        """The folders below a prefix; keys beside folders do not occur here."""
+        found, at = [], bisect.bisect_left(self.keys, prefix)
+        while at < len(self.keys) and self.keys[at].startswith(prefix):
+            name = prefix + self.keys[at][len(prefix) :].partition(b"/")[0] + b"/"
+            found.append(b"<CommonPrefixes><Prefix>%b</Prefix></CommonPrefixes>" % name)
+            at = bisect.bisect_left(self.keys, name + b"\xff")
+        return self.page(b"".join(found) if not after else b"", False)
+
+    def page(self, inner: bytes, more: bool) -> bytes:
+        head = (
+            b'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        )
+        told = (
+            b"<EncodingType>url</EncodingType><Name>b</Name><IsTruncated>%b</IsTruncated>" % str(more).lower().encode()
+        )
+        return head + told + inner + b"</ListBucketResult>"
+
+
+class Server(asyncio.Protocol):
+    """Answers listings; signatures are not looked at."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket, self.buffer = bucket, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while b"\r\n\r\n" in self.buffer:
+            head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+            method, target = (word.decode() for word in head.split(b" ", 2)[:2])
+            if method == "HEAD":
+                self.transport.write(self.bucket.facts(unquote_to_bytes(urlsplit(target).path.split("/", 2)[2])))
+                continue
+            asked = urlsplit(target).query
+            raw = {n: unquote_to_bytes(v.replace("+", " ")) for n, _, v in (p.partition("=") for p in asked.split("&"))}
+            body = self.bucket.listing(parse_qs(asked, keep_blank_values=True), raw)
+            words = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(body)
+            self.transport.write(words + body)
+
+
+def serve(count: int, kind: str, altered: bool) -> None:
+    """Serve a bucket until killed; says its port first."""
+    bucket = Bucket(count, kind, altered)
+
+    async def run() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Server(bucket), "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
+
+    uvloop.run(run())
+
+
+@contextmanager
+def buckets(count: int, kind: str) -> Iterator[list[int]]:
+    """Two buckets with 10 differences; their ports."""
+    words = [sys.executable, "-m", "tests.benchmarks.objects", "serve", str(count), kind]
+    started = [
+        subprocess.Popen([*words, side], stdout=subprocess.PIPE, text=True, cwd=ROOT) for side in ("whole", "altered")
+    ]
+    try:
+        yield [int(p.stdout.readline()) for p in started if p.stdout]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def instance(port: int) -> Instance:
+    return Instance(id=f"b@{port}", service="b", centre=str(port), role=Role.PRIMARY, address=f"127.0.0.1:{port}/b")
+
+
+async def compare(ports: Sequence[int]) -> int:
+    """Our comparison: the number of keys that differ."""
+    sweep = Sweep([S3Objects(instance(p)) for p in ports], False)
+    await sweep.run()
+    print(f"listed {sweep.listed}, cuts {sweep.cuts}", file=sys.stderr)
+    return sum(len(f.suspects) + f.more for f in sweep.found)
+
+
+async def bare(ports: Sequence[int], starts: Sequence[bytes]) -> int:
+    """Every page of both sides, unread, by LISTERS a side; their number."""
+    wires = {p: Wire(instance(p)) for p in ports}
+    waiting = iter([(p, s) for s in starts for p in ports])
+
+    async def lister() -> None:
+        for port, start in waiting:
+            query: Query = [
+                ("encoding-type", "url"),
+                ("max-keys", str(PAGE)),
+                ("list-type", "2"),
+                ("start-after", start),
+            ]
+            reply = await wires[port].ask("GET", query=query)
+            assert reply.status == 200
+
+    await asyncio.gather(*(lister() for _ in range(LISTERS * len(ports))))
+    return len(starts)
+
+
+def child(what: str, ports: Sequence[int], count: int, kind: str) -> None:
+    """One measured run: wall, CPU and memory as JSON."""
+    starts = [b"", *names(count, kind)[PAGE - 1 :: PAGE]] if what == "bare" else []
+    begun, used = time.perf_counter(), time.process_time()
+    found = uvloop.run(compare(ports) if what == "ours" else bare(ports, starts))
+    took, cpu = time.perf_counter() - begun, time.process_time() - used
+    print(json.dumps([took, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found]))
+
+
+def run_child(what: str, ports: Sequence[int], count: int, kind: str) -> tuple[float, float, float, int]:
+    words = [sys.executable, "-m", "tests.benchmarks.objects", what, str(count), kind, *map(str, ports)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, **KEYS})
+    took, cpu, memory, found = json.loads(done.stdout)
+    return took, cpu, memory, found
+
+
+def rclone(program: str, ports: Sequence[int]) -> tuple[float, float, float, int]:
+    """`rclone check`: seconds, CPU seconds, MiB, differences."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "rclone.conf"
+        config.write_text(
+            "".join(
+                f"[{n}]\ntype = s3\nprovider = Ceph\nendpoint = http://127.0.0.1:{p}\naccess_key_id = b\n"
+                f"secret_access_key = b\nforce_path_style = true\nlist_version = 2\n"
+                for n, p in zip("ab", ports, strict=True)
+            )
+        )
+        words = [program, "check", "a:b", "b:b", "--config", str(config), "--checkers", "8"]
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        took, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found = re.search(r"(\d+) differences found", done.stderr)
+    return took, cpu, after.ru_maxrss / 1024, int(found[1]) if found else -1
+
+
+def rows(count: int, kind: str, program: str | None, rounds: int = ROUNDS) -> list[Row]:
+    """Medians of one size and key space, all sides in turn."""
+    mine, floor, peer = [], [], []
+    with buckets(count, kind) as ports:
+        for _ in range(rounds):
+            floor.append(run_child("bare", ports, count, kind))
+            mine.append(run_child("ours", ports, count, kind))
+            if program:
+                peer.append(rclone(program, ports))
+    assert {m[3] for m in mine} == {DIFFERENCES}, mine
+    wall, cpu, memory = (statistics.median(m[n] for m in mine) for n in range(3))
+    bare_s = statistics.median(f[0] for f in floor)
+    what = f"{count:,} objects a side, {kind} keys"
+    ours = f"{wall:.2f} s, {cpu:.2f} s CPU, {memory:.0f} MB"
+    found = [
+        Row(what=what, ours=ours, against=f"bare listing {bare_s:.2f} s", ratio=f"{bare_s / wall:.2f}",
+            target="≥ 0.8, ≤ 64 MB", met=bare_s >= 0.8 * wall and memory <= 64),
+    ]  # fmt: skip
+    if peer:
+        wall_p, cpu_p = (statistics.median(p[n] for p in peer) for n in range(2))
+        against = f"rclone check {wall_p:.2f} s, {cpu_p:.2f} s CPU, {peer[-1][2]:.0f} MB, found {peer[-1][3]}"
+        ratio = f"{wall_p / wall:.1f}, CPU 1/{cpu_p / cpu:.1f}"
+        met = wall_p >= 4 * wall and cpu_p >= 8 * cpu
+        found.append(Row(what=what, ours=ours, against=against, ratio=ratio, target="≥ 4, CPU ≤ 1/8", met=met))
+    return found
+
+
+def main() -> None:
+    """Print the table, or take one of its parts."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="?", default="table")
+    parser.add_argument("count", nargs="?", type=int, default=0)
+    parser.add_argument("kind", nargs="?", default="even")
+    parser.add_argument("more", nargs="*")
+    asked = parser.parse_args()
+    if asked.what == "serve":
+        serve(asked.count, asked.kind, asked.more == ["altered"])
+    elif asked.what in ("ours", "bare"):
+        child(asked.what, [int(p) for p in asked.more], asked.count, asked.kind)
+    else:
+        program = os.environ.get("RCLONE") or shutil.which("rclone")
+        counts = [asked.count] if asked.count else [100_000, 1_000_000]
+        print(table([r for n in counts for kind in ("even", "skewed") for r in rows(n, kind, program)]))
+
+
+if __name__ == "__main__":
+    main()

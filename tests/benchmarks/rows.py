@@ -1,0 +1,215 @@
+"""Comparing rows: a primary and its standby with planted differences, against the floor of the servers themselves.
+
+    python -m tests.benchmarks.rows [--rows 5000000] [--rounds 3] [--part still|live|peers]
+
+The floor is one `hash_record_extended` sum per side, both servers at work at once. Ours is the whole command, start of
+the interpreter and all, on the same pair in the same run; its memory is what the kernel accounted to it, its bytes are
+counted by a relay between it and the servers, in a run of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.benchmarks.measure import ROOT, Row, medians, table
+from tests.benchmarks.relay import Relay
+from tests.benchmarks.rows_peers import peer_rows
+from tests.benchmarks.rows_world import DIFFERENCES, FLOOR, Load, World, rows_world
+
+RATIO = 1.4
+MOVED_BYTES = 1_000_000
+RSS_KB = 64 * 1024
+P99 = 1.2
+PER_ROW = 1.15
+
+
+class Took:
+    """One run of the command: what it found, its seconds and its memory."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        begun = time.perf_counter()
+        with tempfile.TemporaryFile() as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.cli.main", *words],
+                stdout=out,
+                stderr=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=environment,
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            self.wall_s = time.perf_counter() - begun
+            process.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            self.found = json.loads(out.read() or b"[]")
+        self.code, self.rss_kb = process.returncode, usage.ru_maxrss
+        self.cpu_s = usage.ru_utime + usage.ru_stime
+
+    @property
+    def content(self) -> dict[str, object]:
+        """The content proof of the only replica."""
+        found: dict[str, object] = self.found[0]["replicas"][0]["content"]
+        return found
+
+    @property
+    def differing(self) -> int:
+        """Rows that were found to differ."""
+        tables = self.content["tables"]
+        assert isinstance(tables, list)
+        return sum(int(t["differing"]) for t in tables)
+
+
+def verify(world: World, home: Path, *more: str, ports: tuple[int, int] | None = None) -> Took:
+    """The shipped command on the pair, or on other ports that lead to it."""
+    estate = world.estate(home, ports)
+    return Took(
+        ("--estate", str(estate), "--home", str(home), "verify", "--only", "content", "--output", "json", *more)
+    )
+
+
+def floor(world: World) -> None:
+    """The sum of all record hashes at both servers, at once."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda node: node.sql(FLOOR), world.pair.nodes))
+
+
+def still_rows(world: World, home: Path, rounds: int) -> list[Row]:
+    """Nobody writes: wall time against the floor, bytes, memory, and what was found."""
+    took: list[Took] = []
+    spent: dict[str, list[float]] = {"ours": [], "floor": []}
+
+    def counted(name: str, call: Callable[[], object]) -> None:
+        before = world.cpu_s()
+        call()
+        spent[name].append(world.cpu_s() - before)
+
+    ours, least = medians(
+        rounds,
+        lambda: counted("ours", lambda: took.append(verify(world, home))),
+        lambda: counted("floor", lambda: floor(world)),
+    )
+    cpu, least_cpu = statistics.median(spent["ours"]) + min(t.cpu_s for t in took), statistics.median(spent["floor"])
+    assert all(t.differing == DIFFERENCES for t in took), [t.content for t in took if t.differing != DIFFERENCES]
+    with Relay(world.pair.a.port) as left, Relay(world.pair.b.port) as right:
+        verify(world, home, ports=(left.port, right.port))
+        moved = left.bytes + right.bytes
+    rss_kb = max(t.rss_kb for t in took)
+    return [
+        Row(
+            what=f"{world.rows:,} rows a side, {DIFFERENCES} differences, all found",
+            ours=f"{ours:.2f} s",
+            against=f"record hash at both servers {least:.2f} s",
+            ratio=f"{ours / least:.2f}",
+            target=f"≤ {RATIO}",
+            met=ours <= RATIO * least,
+        ),
+        Row(
+            what="… processor, servers and ours (tells more than wall time on a machine that is shared)",
+            ours=f"{cpu:.2f} s",
+            against=f"{least_cpu:.2f} s",
+            ratio=f"{cpu / least_cpu:.2f}",
+            target=f"≤ {RATIO}",
+            met=cpu <= RATIO * least_cpu,
+        ),
+        Row(
+            what="… bytes moved",
+            ours=f"{moved / 1e6:.2f} MB",
+            against="",
+            ratio="",
+            target="≤ 1 MB",
+            met=moved <= MOVED_BYTES,
+        ),
+        Row(
+            what="… memory (RSS)",
+            ours=f"{rss_kb / 1024:.0f} MB",
+            against="",
+            ratio="",
+            target="≤ 64 MB",
+            met=rss_kb <= RSS_KB,
+        ),
+    ]
+
+
+def live_rows(world: World, home: Path, rounds: int) -> list[Row]:
+    """The primary is written to all the time; b was repaired before, so that any difference is a false one."""
+    world.repair()
+    still = statistics.median(verify(world, home).wall_s for _ in range(rounds))
+    found = [row for words in WAYS for row in _live(world, home, rounds, still, words)]
+    world.plant()
+    return found
+
+
+WAYS: tuple[tuple[str, ...], ...] = ((), ("--no-locks",), ("--max-load", "20"))
+
+
+def _live(world: World, home: Path, rounds: int, still_s: float, words: tuple[str, ...]) -> list[Row]:
+    took, alone, beside = [], [], []
+    with Load(world) as load:
+        load.settle()
+        for _ in range(rounds):
+            alone.append(load.p99(lambda: time.sleep(max(2.0, still_s))))
+            beside.append(load.p99(lambda: took.append(verify(world, home, *words))))
+        rate = load.rate
+    assert all(t.differing == 0 and t.code == 0 for t in took), [t.found for t in took if t.code]
+    ours, mine, theirs = statistics.median(t.wall_s for t in took), *map(statistics.median, (beside, alone))
+    name = " ".join(words) or "on a cut"
+    paced = "--max-load" in words
+    return [
+        Row(
+            what=f"{world.rows:,} rows under {rate:,.0f} updates/s, {name}: no false difference",
+            ours=f"{ours:.2f} s",
+            against=f"nobody writes {still_s:.2f} s",
+            ratio=f"{ours / still_s:.2f}",
+            target="slower, by wish" if paced else f"≤ {PER_ROW}",
+            met=paced or ours <= PER_ROW * still_s,
+        ),
+        Row(
+            what="… the primary's own p99",
+            ours=f"{mine * 1000:.1f} ms",
+            against=f"without us {theirs * 1000:.1f} ms",
+            ratio=f"{mine / theirs:.2f}",
+            target=f"≤ {P99}",
+            met=mine <= P99 * theirs,
+        ),
+    ]
+
+
+PARTS: dict[str, Callable[[World, Path, int], list[Row]]] = {
+    "still": still_rows,
+    "live": live_rows,
+    "peers": lambda world, home, rounds: peer_rows(world, lambda: verify(world, home).wall_s, rounds),
+}
+"""In this order: `live` repairs the replica and leaves it planted again, `peers` promotes it."""
+
+
+def rows_rows(rows: int = 5_000_000, rounds: int = 3, parts: Sequence[str] = tuple(PARTS)) -> list[Row]:
+    """The rows of the table; servers in memory where there is room, so that disks do not blur both sides."""
+    found: list[Row] = []
+    with rows_world(rows) as world, tempfile.TemporaryDirectory(prefix="drctl-bench-") as home:
+        for part in (p for p in PARTS if p in parts):
+            found += PARTS[part](world, Path(home), rounds)
+    return found
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--part", action="append", choices=tuple(PARTS))
+    asked = parser.parse_args()
+    print(table(rows_rows(asked.rows, asked.rounds, asked.part or tuple(PARTS))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Object Lock (WORM): what S3 refuses in every zone, and what it does not protect from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from orchestrator.model.observation import Verdict
+from orchestrator.model.proof import Part
+from tests.ceph.cluster import comes_true
+from tests.ceph.realm import SYSTEM
+from tests.ceph.world import World, refused, tables
+
+
+async def test_a_locked_version_is_kept_in_every_zone_and_an_administrator_can_still_remove_it(world: World) -> None:
+    world.make("worm", ObjectLockEnabledForBucket=True)
+    client = world.client("a")
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    version = client.put_object(
+        Bucket="worm", Key="evidence", Body=b"seal", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until
+    )["VersionId"]
+    world.settles("worm")
+    sooner = {"Mode": "COMPLIANCE", "RetainUntilDate": datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)}
+    for centre in "ab":
+        here = world.client(centre, SYSTEM)
+        named = {"Bucket": "worm", "Key": "evidence", "VersionId": version}
+        assert refused(lambda h=here, n=named: h.delete_object(**n)) == "AccessDenied"  # type: ignore[misc]
+        assert refused(lambda h=here, n=named: h.delete_object(**n, BypassGovernanceRetention=True)) == "AccessDenied"  # type: ignore[misc]
+        assert refused(lambda h=here, n=named: h.put_object_retention(**n, Retention=sooner))  # type: ignore[misc]
+        assert here.get_object_retention(**named)["Retention"] == {"Mode": "COMPLIANCE", "RetainUntilDate": until}
+    reading = await world.read("b", "worm")
+    assert reading.setting("object_lock") == "true"
+    proof = await world.verify("worm")
+    assert tables(proof) == {c: {"settings": "equal", "files": "equal"} for c in "bc"}
+    # The trap: whoever administers one zone removes it from all of them. Evidence needs a copy outside.
+    world.realm.zones["a"].admin("object", "rm", "--bucket=worm", "--object=evidence", f"--object-version={version}")
+    assert comes_true(lambda: not [v for _, v, _ in world.listed("b", "worm") if v == version], 60, 0.5)
+
+
+async def test_a_bucket_that_keeps_new_objects_by_default_gets_no_canary(world: World) -> None:
+    world.make("kept", ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+    configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    world.client("a").put_object_lock_configuration(Bucket="kept", ObjectLockConfiguration=configuration)
+    proof = await world.verify("kept", parts=(Part.CANARY,), samples=2)
+    assert [r.canary.verdict for r in proof.replicas if r.canary] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
+    assert world.listed("a", "kept") == set()

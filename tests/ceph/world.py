@@ -1,0 +1,182 @@
+"""The realm as drctl sees it: an estate with a bucket in three centres; and looks past drctl, by boto3."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+from orchestrator.app import ROOT, kinds
+from orchestrator.loader import load_topology
+from orchestrator.model.observation import Reading
+from orchestrator.model.plan import Verb
+from orchestrator.model.proof import Part, ServiceProof
+from orchestrator.model.topology import Instance, Service, Topology
+from orchestrator.providers.base import Order, Outcome
+from orchestrator.providers.playbook import Playbooks
+from orchestrator.providers.s3 import S3Bucket
+from orchestrator.providers.s3_objects import S3Objects
+from orchestrator.verification.objects import verify_bucket
+from orchestrator.verification.options import Options
+from tests.ceph.cluster import comes_true
+from tests.ceph.realm import USER, ZONES, Realm
+
+INVENTORY = ROOT / "inventories" / "lab" / "hosts.yaml"
+EPOCHS = itertools.count(1)
+
+TOPOLOGY = """
+estate: ceph
+name: {{en: Ceph, zh: Ceph}}
+sites: {{chongqing: {{en: Chongqing, zh: 重庆}}, remote: {{en: Remote, zh: 异地}}}}
+centres:
+  a: {{site: chongqing, role: production, name: {{en: A, zh: A}}}}
+  b: {{site: chongqing, role: metro, name: {{en: B, zh: B}}}}
+  c: {{site: remote, role: remote, name: {{en: C, zh: C}}}}
+systems:
+  archive:
+    name: {{en: Archive, zh: 档案}}
+    owner: {{en: Bureau, zh: 局}}
+    tier: 1
+    filing: PLACEHOLDER-ARCHIVE
+    centre_loss: {{rto: 5m, rpo: 60s}}
+    site_loss: {{rto: 5m, rpo: 60s}}
+    services:
+      files:
+        kind: s3-bucket
+        roles: {{a: primary, b: standby, c: standby}}
+        replications:
+          - {{from: a, to: b, mode: async, lag_max: {lag}}}
+          - {{from: a, to: c, mode: async, lag_max: {lag}}}
+        params: {{region: cq}}
+        instances:
+{instances}
+"""
+INSTANCE = """          {centre}:
+            address: {address}/{bucket}
+            params:
+              promote_command: bash {folder}/promote.sh
+              demote_command: bash {folder}/demote.sh
+              fence_command: bash {folder}/stop.sh
+              stop_command: bash {folder}/stop.sh
+              unfence_command: bash {folder}/start.sh
+              start_command: bash {folder}/start.sh
+              rejoin_command: bash {folder}/rejoin.sh
+"""
+
+
+class World:
+    """A bucket of the realm, its provider, and what is true of it."""
+
+    def __init__(self, realm: Realm, folder: Path) -> None:
+        self.realm, self.folder = realm, folder
+        self.provider = S3Bucket(Playbooks(ROOT / "playbooks", INVENTORY))
+
+    def topology(self, bucket: str = "files", lag: str = "3s") -> Topology:
+        """The estate whose bucket is this one."""
+        text = "".join(
+            INSTANCE.format(centre=c, address=z.address, bucket=bucket, folder=z.folder)
+            for c, z in self.realm.zones.items()
+        )
+        (self.folder / "topology.yaml").write_text(TOPOLOGY.format(instances=text, lag=lag))
+        return load_topology(self.folder, kinds())
+
+    def service(self, bucket: str = "files", lag: str = "3s") -> Service:
+        return self.topology(bucket, lag).service_by_id["archive/files"]
+
+    def instance(self, centre: str, bucket: str = "files") -> Instance:
+        found = self.service(bucket).at(centre)
+        assert found is not None
+        return found
+
+    def client(self, centre: str, keys: tuple[str, str] = USER) -> Any:
+        """A client of one zone, past drctl."""
+        return boto3.client(
+            "s3", endpoint_url=self.realm.zones[centre].endpoint, aws_access_key_id=keys[0],
+            aws_secret_access_key=keys[1], region_name="cq",
+            config=Config(
+                retries={"max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=3, read_timeout=20
+            ),
+        )  # fmt: skip
+
+    def make(self, bucket: str, master: str = "a", *, versioned: bool = True, **options: Any) -> None:
+        """A bucket in all zones."""
+        client = self.client(master)
+        client.create_bucket(Bucket=bucket, **options)
+        if versioned:
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for centre in ZONES:
+            assert comes_true(lambda c=centre: self.has_bucket(c, bucket, versioned), 60, 0.2), centre  # type: ignore[misc]
+
+    def has_bucket(self, centre: str, bucket: str, versioned: bool = False) -> bool:
+        try:
+            told = self.client(centre).get_bucket_versioning(Bucket=bucket)
+        except (ClientError, BotoCoreError):
+            return False
+        return not versioned or told.get("Status") == "Enabled"
+
+    def listed(self, centre: str, bucket: str) -> set[tuple[str, str, str]]:
+        """Every version and marker: key, version, ETag; by boto3."""
+        pages = self.client(centre).get_paginator("list_object_versions").paginate(Bucket=bucket)
+        found: set[tuple[str, str, str]] = set()
+        for page in pages:
+            found |= {(v["Key"], v["VersionId"], v["ETag"]) for v in page.get("Versions", [])}
+            found |= {(v["Key"], v["VersionId"], "") for v in page.get("DeleteMarkers", [])}
+        return found
+
+    def settles(self, bucket: str, centres: str = "bc", within_s: float = 90.0) -> None:
+        """Wait until some zones list what zone a lists."""
+        for centre in centres:
+            assert comes_true(
+                lambda c=centre: self.listed(c, bucket) == self.listed("a", bucket), within_s, 0.5  # type: ignore[misc]
+            ), centre  # fmt: skip
+
+    async def verify(
+        self, bucket: str, *, parts: tuple[Part, ...] = (Part.CONTENT,), lag: str = "3s", **options: Any
+    ) -> ServiceProof:
+        service = self.service(bucket, lag)
+        sources = {i.id: S3Objects(i) for i in service.instances}
+        return await verify_bucket(service, sources, Options(parts=parts, **options))
+
+    async def read(self, centre: str, bucket: str = "files") -> Reading:
+        return await self.provider.read(self.service(bucket), self.instance(centre, bucket), 5.0)
+
+    def order(self, centre: str, *towards: str, epoch: int, within_s: float = 240.0, bucket: str = "files") -> Order:
+        return Order(
+            run=f"run-{epoch}", step="step", epoch=epoch, service=self.service(bucket), within_s=within_s,
+            instance=self.instance(centre, bucket), towards=tuple(self.instance(t, bucket) for t in towards),
+            artifacts=self.folder / f"step-{epoch}-{next(EPOCHS)}",
+        )  # fmt: skip
+
+    async def act(self, verb: Verb, centre: str, *towards: str, epoch: int, **more: Any) -> Outcome:
+        return await self.provider.act(verb, self.order(centre, *towards, epoch=epoch, **more))
+
+
+def refused(call: Callable[[], object]) -> str:
+    """The error code with which a call was refused; empty where it was not."""
+    try:
+        call()
+    except ClientError as e:
+        return str(e.response["Error"]["Code"])
+    return ""
+
+
+def tables(proof: ServiceProof) -> dict[str, dict[str, str]]:
+    """Per centre: the result word of each part of the bucket."""
+    found = {r.instance.rpartition("@")[2]: r.content for r in proof.replicas}
+    return {c: {t.table: t.sameness.value for t in content.tables} if content else {} for c, content in found.items()}
+
+
+def differences(proof: ServiceProof, centre: str) -> dict[str, str]:
+    """Keys that differ at a centre, and how."""
+    (content,) = [r.content for r in proof.replicas if r.instance.endswith(f"@{centre}")]
+    assert content is not None
+    return {
+        d.key: f"{d.kind.value} {','.join(c.name for c in d.columns)}".strip()
+        for t in content.tables
+        for d in t.differences
+    }

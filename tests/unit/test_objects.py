@@ -1,0 +1,264 @@
+"""Bucket comparison: what one pass finds on any key space, and what reading a listing refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.model.objects import Entry
+from orchestrator.model.rows import RowsUnreadable
+from orchestrator.providers.s3_listing import parse, seconds
+from orchestrator.verification.objects_merge import Feed, pass_equal, same_listing
+from orchestrator.verification.objects_ranges import Range, find_cut
+from orchestrator.verification.objects_sweep import MOST_SUSPECTS, Sweep
+from tests.unit.objects_store import Store, entry, listing
+
+AWKWARD = ["../up", "ctl\x01\x02", "a b+c%", "\uffee", "\U0001d11e", "dir/", "dir", "%2F", "<Key>&amp;", "é", "e\u0301"]
+TEXTS = st.one_of(
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4),
+    st.sampled_from(AWKWARD),
+    st.integers(0, 40).map(lambda n: f"logs/2026/long/prefix/{n:05}"),
+)
+KEYS = TEXTS.map(str.encode)
+
+
+@st.composite
+def buckets(draw: st.DrawFn) -> list[Store]:
+    """Three copies that agree on most keys; versions and delete markers among them."""
+    versions = draw(st.booleans())
+    copies = [Store(name) for name in ("x@a", "x@b", "x@c")]
+    for key in draw(st.lists(KEYS, unique=True, max_size=60)):
+        count = draw(st.integers(1, 3)) if versions else 1
+        made = [
+            entry(key, b"%d" % n, f"v{n}" if versions else "", latest=n == 0, marker=versions and draw(st.booleans()))
+            for n in range(count)
+        ]
+        for copy in copies:
+            change = draw(st.sampled_from(["", "", "", "", "gone", "other", "short"]))
+            if change != "gone":
+                copy.objects[key] = [made[0]._replace(size=99), *made[1:]] if change == "other" else list(made)
+            if change == "short" and count > 1:
+                copy.objects[key] = made[:-1]
+    if draw(st.booleans()):
+        copies[1].noise = "b"
+    return copies
+
+
+def apart(ours: Store, theirs: Store, versions: bool) -> list[bytes]:
+    """By brute force: keys that two copies do not list alike."""
+
+    def of(store: Store) -> dict[bytes, set[tuple[object, ...]]]:
+        found: dict[bytes, set[tuple[object, ...]]] = {}
+        for e in store.listed(versions):
+            found.setdefault(e.key, set()).add((e.version, e.latest, e.marker, "" if e.marker else e.etag, e.size))
+        return found
+
+    left, right = of(ours), of(theirs)
+    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+
+
+async def swept(copies: Sequence[Store], versions: bool, workers: int = 1, page: int = 1000) -> Sweep:
+    sweep = Sweep(copies, versions, workers=workers, page=page)
+    await sweep.run()
+    return sweep
+
+
+@given(buckets(), st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_one_pass_finds_exactly_what_differs(copies: list[Store], workers: int, page: int) -> None:
+    versions = any(e.version for store in copies for es in store.objects.values() for e in es)
+    for store in copies:
+        for key, made in store.objects.items():
+            store.objects[key] = [e._replace(size=0, etag="") if e.marker else e for e in made]
+    sweep = asyncio.run(swept(copies, versions, workers, page))
+    for copy, found in zip(copies[1:], sweep.found, strict=True):
+        assert sorted(found.suspects) == apart(copies[0], copy, versions)
+        assert found.listed == len(copy.listed(versions))
+    assert sweep.listed == len(copies[0].listed(versions))
+
+
+@pytest.mark.parametrize("kind", ["flat", "skewed", "one prefix", "digits"])
+def test_any_key_space_is_cut_and_read_once(kind: str) -> None:
+    names = {
+        "flat": [f"{n * 2654435761 % (1 << 48):012x}" for n in range(3000)],
+        "skewed": [f"logs/app/very/long/{n:07}" if n % 20 else f"{chr(97 + n % 26)}/{n}" for n in range(3000)],
+        "one prefix": ["p" * 200 + f"{n:06}" for n in range(3000)],
+        "digits": [str(n) for n in range(3000)],
+    }[kind]
+    copies = [Store(c, (entry(n.encode()) for n in names)) for c in ("x@a", "x@b", "x@c")]
+    del copies[2].objects[names[1234].encode()]
+    sweep = asyncio.run(swept(copies, False, 4, 50))
+    assert sweep.cuts >= 3
+    assert (sweep.listed, [f.listed for f in sweep.found]) == (3000, [3000, 2999])
+    assert [f.suspects for f in sweep.found] == [[], [names[1234].encode()]]
+    pages = 3000 / 50
+    assert copies[1].requests < pages * 1.5
+    assert copies[0].requests < pages * 1.5 + 41 * (sweep.cuts + pages / 4)
+
+
+@given(st.lists(KEYS, unique=True, min_size=1, max_size=40), st.data())
+@settings(deadline=None)
+def test_a_cut_lies_in_what_is_left_and_loses_nothing(keys: list[bytes], data: st.DataObject) -> None:
+    keys = sorted(keys)
+    reached = data.draw(st.sampled_from([b"", *keys]))
+    high = data.draw(st.sampled_from([None, *keys]))
+    whole = Range(low=b"", high=high, reached=reached)
+
+    async def probe(after: bytes) -> bytes | None:
+        return next((k for k in keys if k > after), None)
+
+    at = asyncio.run(find_cut(whole, probe))
+    if at is None:
+        assert len([k for k in keys if k > reached and (high is None or k < high)]) == 0
+        return
+    assert reached < at and (high is None or at < high)
+    rest = whole.cut(at)
+    assert rest is not None
+    assert (whole.high, rest.low, rest.high) == (at, at, high)
+
+
+def test_a_cut_that_comes_too_late_is_none() -> None:
+    range_ = Range(low=b"", high=b"m", reached=b"f")
+    assert range_.cut(b"f") is None
+    assert range_.cut(b"m") is None
+    assert range_.high == b"m"
+
+
+def test_what_only_servers_word_otherwise_is_no_difference_and_is_left_out_of_later_pages() -> None:
+    copies = [Store(c, (entry(b"%06d" % n) for n in range(1000))) for c in ("x@a", "x@b")]
+    copies[1].noise = "tag-of-b"
+    sweep = asyncio.run(swept(copies, False, 1, 100))
+    assert sweep.found[0].suspects == []
+    assert sweep.lean
+    assert sweep.alike < 1000
+
+
+def test_suspects_are_counted_beyond_those_kept() -> None:
+    copies = [Store("x@a", (entry(b"%06d" % n) for n in range(MOST_SUSPECTS + 5))), Store("x@b")]
+    found = asyncio.run(swept(copies, False)).found[0]
+    assert (len(found.suspects), found.more) == (MOST_SUSPECTS, 5)
+    assert found.oldest_s > 0
+
+
+def test_a_server_that_lists_out_of_order_proves_nothing() -> None:
+    ours, theirs = Store("x@a", [entry(b"a"), entry(b"b")]), Store("x@b", [entry(b"a"), entry(b"b")])
+    theirs.listed = lambda versions: [entry(b"b"), entry(b"a")]  # type: ignore[method-assign]
+    with pytest.raises(RowsUnreadable, match="listed after"):
+        asyncio.run(swept([ours, theirs], False))
+
+
+def test_a_server_that_lists_the_same_page_for_ever_is_found_out() -> None:
+    ours, theirs = (Store(c, [entry(b"a"), entry(b"b"), entry(b"c")]) for c in ("x@a", "x@b"))
+    stuck = parse("x@b", listing([entry(b"a")], True, False), False, False)
+
+    async def page(*_: object, **__: object) -> object:
+        return stuck
+
+    theirs.page = page  # type: ignore[method-assign,assignment]
+    with pytest.raises(RowsUnreadable, match="listed after"):
+        asyncio.run(swept([ours, theirs], False, 1, 1))
+
+
+def test_more_versions_of_a_key_than_a_page_holds() -> None:
+    made = [entry(b"k", b"%d" % n, f"v{n}", latest=n == 0) for n in range(50)]
+    copies = [
+        Store("x@a", [*made, entry(b"l", version="1")]),
+        Store("x@b", [*made[:30], *made[31:], entry(b"l", version="1")]),
+    ]
+    sweep = asyncio.run(swept(copies, True, 2, 7))
+    assert sweep.found[0].suspects == [b"k"]
+    assert (sweep.listed, sweep.found[0].listed) == (51, 50)
+
+
+@given(st.lists(st.integers(0, 3), max_size=30), st.lists(st.integers(0, 3), max_size=30))
+def test_equal_runs_are_as_long_as_they_are(left: list[int], right: list[int]) -> None:
+    feeds = [Feed(b""), Feed(b"")]
+    for feed, numbers in zip(feeds, (left, right), strict=True):
+        feed.page = Blocks([b"%d" % n for n in numbers])
+        feed.end = len(numbers)
+    wanted = next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    assert pass_equal(feeds) == wanted
+    assert [f.at for f in feeds] == [wanted, wanted]
+
+
+class Blocks:
+    """A page of which only the blocks are looked at."""
+
+    def __init__(self, blocks: list[bytes]) -> None:
+        self.blocks, self.more = blocks, False
+
+    def key(self, number: int) -> bytes:
+        raise AssertionError
+
+    def entry(self, number: int) -> Entry:
+        raise AssertionError
+
+
+@given(st.lists(KEYS, unique=True, max_size=20), st.booleans(), st.booleans())
+@settings(deadline=None)
+def test_a_page_is_read_as_it_was_written(keys: list[bytes], versions: bool, lean: bool) -> None:
+    made = [entry(k, version="v" if versions else "") for k in keys]
+    page = parse("x@a", listing(made, True, versions, "noise"), versions, lean)
+    found = [page.entry(n) for n in range(len(page.blocks))]
+    assert [e[:6] for e in found] == [e[:6] for e in made]
+    assert [page.key(n) for n in range(len(keys))] == keys
+    assert page.more
+    assert all(lean or e.modified_s > 1e9 for e in found)
+
+
+WHOLE = listing([entry(b"a"), entry(b"b")], False, False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        WHOLE[:-1],
+        WHOLE[: len(WHOLE) // 2],
+        WHOLE.replace(b"<IsTruncated>false</IsTruncated>", b""),
+        WHOLE.replace(b"<Key>a</Key>", b""),
+        WHOLE.replace(b"</Contents>", b"", 1),
+        listing([entry(b"a", version="1")], False, True),
+        b"",
+        b"<Error><Code>SlowDown</Code></Error>",
+    ],
+)
+def test_what_is_no_whole_page_is_refused(body: bytes) -> None:
+    with pytest.raises(RowsUnreadable, match="no listing"):
+        parse("x@a", body, False, False)
+
+
+def test_a_page_in_other_clothes_is_read_all_the_same() -> None:
+    """CDATA, comments, prefixes, attributes, no url encoding, and a marker that no XML may hold."""
+    body = (
+        b'<s:ListBucketResult xmlns:s="s3"><!-- <Contents> --><s:NextMarker>&#x1;</s:NextMarker>'
+        b"<s:Contents><s:Key><![CDATA[a<b&c]]></s:Key><s:ETag>&quot;e&quot;</s:ETag><s:Size>3</s:Size></s:Contents>"
+        b"<s:IsTruncated>false</s:IsTruncated></s:ListBucketResult>"
+    )
+    page = parse(
+        "x@a",
+        body.replace(b"</s:ListBucketResult>", b"</ListBucketResult>").replace(
+            b"<s:ListBucketResult", b"<ListBucketResult"
+        ),
+        False,
+        False,
+    )
+    assert page.entry(0)[:6] == (b"a<b&c", "", True, False, "e", 3)
+
+
+def test_times_are_read_to_the_fraction() -> None:
+    assert seconds(b"2026-11-23T07:51:03.562Z") == pytest.approx(1795420263.562)
+    assert seconds(b"yesterday") == 0.0
+
+
+def test_versions_are_compared_whatever_their_order() -> None:
+    one, two = entry(b"k", b"1", "v1"), entry(b"k", b"2", "v2", latest=False)
+    assert same_listing([one, two], [two, one])
+    assert not same_listing([one, two], [one])
+    assert not same_listing([one], [one._replace(latest=False)])
+    assert same_listing([one], [one._replace(modified_s=1.0)])
+    assert msgspec.json.encode(one.key)

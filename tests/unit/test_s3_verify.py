@@ -1,0 +1,184 @@
+"""`drctl verify` of buckets, as a command, over real HTTP; and the wire below it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.app import ROOT
+from orchestrator.model.observation import Reach
+from orchestrator.model.rows import RowsUnreadable, Trouble
+from orchestrator.model.topology import Instance, Role, Setting
+from orchestrator.providers import s3_objects
+from orchestrator.providers.http_request import NoAnswer
+from orchestrator.providers.s3_objects import S3Objects
+from orchestrator.providers.s3_wire import Wire
+from tests.benchmarks.objects import DIFFERENCES, buckets
+from tests.ceph.world import INSTANCE, TOPOLOGY
+
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+def verify(folder: Path, ports: dict[str, int], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command on an estate whose bucket stands at these ports."""
+    instances = "".join(
+        INSTANCE.format(centre=c, address=f"127.0.0.1:{port}", bucket=f"b-{c}", folder=folder)
+        for c, port in ports.items()
+    )
+    (folder / "topology.yaml").write_text(TOPOLOGY.format(instances=instances, lag="1s"))
+    command = [sys.executable, "-m", "orchestrator.cli.main", "--home", str(folder / "home"), "--estate", str(folder)]
+    return subprocess.run(
+        [*command, "verify", "--only", "content", "--within", "2", *words],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def test_the_command_says_equal_and_names_what_differs(tmp_path: Path) -> None:
+    with buckets(3000, "skewed") as (whole, altered):
+        same = verify(tmp_path, {"a": whole, "b": whole, "c": whole})
+        assert (same.returncode, same.stderr) == (0, "")
+        assert "2 equal" in same.stdout
+        told = verify(tmp_path, {"a": whole, "b": altered, "c": whole}, "--output", "json")
+        assert told.returncode == 3
+        (proof,) = json.loads(told.stdout)
+        tables = {r["instance"][-1]: r["content"]["tables"][1] for r in proof["replicas"]}
+        kinds = [d["kind"] for d in tables["b"]["differences"]]
+        assert (kinds.count("missing"), kinds.count("changed")) == (DIFFERENCES // 2, DIFFERENCES // 2)
+        assert tables["c"]["sameness"] == "equal"
+        shown = verify(tmp_path, {"a": whole, "b": altered, "c": whole})
+        assert "missing at the replica: key = " in shown.stdout
+        dark = verify(tmp_path, {"a": whole, "b": 1, "c": whole})
+        assert dark.returncode == 3
+        assert "the connection was lost" in dark.stdout
+        assert verify(tmp_path, {"a": 1, "b": 1, "c": 1}).returncode == 6
+
+
+Answer = Callable[[bytes, int], bytes | None]
+
+
+@asynccontextmanager
+async def server(answer: Answer) -> AsyncIterator[Instance]:
+    """Answers each request by its head and number; None closes the connection."""
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                count += 1
+                reply = answer(head, count)
+                if reply is None:
+                    break
+                writer.write(reply)
+        except asyncio.IncompleteReadError:
+            pass
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    params = (Setting(name="region", value="cq"),)
+    try:
+        yield Instance(
+            id="x@a", service="x", centre="a", role=Role.PRIMARY, address=f"127.0.0.1:{port}/b", params=params
+        )
+    finally:
+        listener.close()
+
+
+def reply(body: bytes = b"", status: str = "200 OK", extra: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body
+
+
+async def test_a_connection_that_the_server_closed_while_it_waited_is_no_failure() -> None:
+    async with server(lambda _, n: None if n == 2 else reply(b"ok")) as instance:
+        wire = Wire(instance)
+        assert (await wire.ask("GET")).body == b"ok"
+        assert (await wire.ask("GET")).body == b"ok"
+        wire.close()
+
+
+async def test_a_fresh_connection_that_breaks_is_silence() -> None:
+    async with server(lambda _, __: None) as instance:
+        with pytest.raises(NoAnswer) as caught:
+            await Wire(instance).ask("GET")
+        assert caught.value.reach is Reach.SILENT
+
+
+async def test_chunks_are_put_together_and_keys_are_sent_as_they_are() -> None:
+    heads: list[bytes] = []
+
+    def answer(head: bytes, _: int) -> bytes:
+        heads.append(head)
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
+
+    async with server(answer) as instance:
+        wire = Wire(instance)
+        assert (await wire.ask("GET", "../a b+c%/é".encode(), [("versionId", "v=1&2")])).body == b"abcde"
+        wire.close()
+    assert heads[0].startswith(b"GET /b/../a%20b%2Bc%25/%C3%A9?versionId=v%3D1%262 HTTP/1.1\r\n")
+    assert b"Credential=key/" in heads[0] and b"/cq/s3/aws4_request" in heads[0]
+    assert b"secret" not in heads[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "trouble"),
+    [("403 Forbidden", "AccessDenied", Trouble.DENIED), ("404 Not Found", "NoSuchBucket", Trouble.GONE)],
+)
+async def test_refusals_are_told_apart(status: str, code: str, trouble: Trouble) -> None:
+    body = f"<Error><Code>{code}</Code></Error>".encode()
+    async with server(lambda _, __: reply(body, status)) as instance:
+        with pytest.raises(RowsUnreadable, match=code) as caught:
+            await S3Objects(instance).page(b"", "", False)
+        assert caught.value.trouble is trouble
+
+
+async def test_a_busy_server_is_asked_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_objects, "PAUSE_S", 0.001)
+    page = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+    async with server(lambda _, n: reply(page) if n > 2 else reply(status="503 Slow Down")) as instance:
+        assert (await S3Objects(instance).page(b"", "", False)).blocks == []
+    async with server(lambda _, __: reply(status="503 Slow Down")) as instance:
+        with pytest.raises(RowsUnreadable, match="503"):
+            await S3Objects(instance).page(b"", "", False)
+
+
+async def test_a_server_that_says_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_objects, "PAGE_S", 0.1)
+    async with server(lambda _, __: b"") as instance:
+        with pytest.raises(RowsUnreadable) as caught:
+            await S3Objects(instance).page(b"", "", False)
+    assert caught.value.trouble is Trouble.LATE
+
+
+@pytest.mark.parametrize("noise", [b"\x00\xffnoise\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+async def test_noise_is_no_answer(noise: bytes) -> None:
+    async with server(lambda _, __: noise) as instance:
+        with pytest.raises(NoAnswer) as caught:
+            await Wire(instance).ask("GET")
+    assert caught.value.reach is Reach.UNKNOWN
+
+
+async def test_no_credentials_is_said_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    heads: list[bytes] = []
+    async with server(lambda head, _: heads.append(head)) as instance:
+        with pytest.raises(NoAnswer, match="no credentials"):
+            await Wire(instance).ask("GET")
+    assert heads == []
