@@ -227,6 +227,7 @@ async def test_a_copy_that_is_waited_for_stands_still(lab_of_two: Twins) -> None
     two = lab_of_two
     await two.stands_still(B)
     await two.refuses(Verb.REPOINT, B)
+    await two.does(Verb.REPOINT, C)
     await two.fails(Verb.REPOINT, C, B)
     await two.does(Verb.DEMOTE, B, A)
     await two.stands_still(B, still=False)
