@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from orchestrator.machine import faults, invariants, looks
 from orchestrator.machine.faults import Fault
-from orchestrator.machine.table import Act, apply, refusal
+from orchestrator.machine.table import Act, apply, failure, refusal
 from orchestrator.machine.world import (
     HERE,
     Ground,
@@ -35,7 +35,7 @@ KEPT = 20_000
 class State:
     """One state and what is known of it."""
 
-    __slots__ = ("_acts", "_changes", "_flows", "_judged", "_readings", "_states", "world", "wrong")
+    __slots__ = ("_acts", "_changes", "_flows", "_judged", "_readings", "_states", "_vain", "world", "wrong")
 
     def __init__(self, states: States, world: World) -> None:
         self._states, self.world = states, world
@@ -44,6 +44,7 @@ class State:
         self._judged: dict[tuple[Act, bool], tuple[tuple[str, str], ...]] = {}
         self._readings: dict[int, Reading] = {}
         self._flows: dict[str, Flow] = {}
+        self._vain: dict[Act, str] = {}
         ground = states.ground
         self.wrong = tuple((k, text) for k, rule in invariants.ALWAYS.items() if (text := rule(ground, world)))
         """Invariants that do not hold here, with the reason."""
@@ -55,6 +56,13 @@ class State:
             ground = self._states.ground
             why = refusal(ground, self.world, act)
             found = self._acts[act] = (why, self if why else self._states.of(apply(ground, self.world, act)))
+        return found
+
+    def in_vain(self, act: Act) -> str:
+        """Why an action that takes effect is told to have failed; empty where it is not."""
+        found = self._vain.get(act)
+        if found is None:
+            found = self._vain[act] = failure(self._states.ground, self.world, act)
         return found
 
     def struck(self, fault: Fault) -> State:

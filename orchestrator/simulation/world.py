@@ -314,13 +314,14 @@ class SimWorld:
         if node.epoch > act.epoch and not at_source:
             self.violate("newest-epoch-acts", f"{ordered.step} takes effect after a later run's on {node.id}")
         self._judge(ordered)
-        self.note(f"{ordered.step} takes effect (epoch {act.epoch})")
+        vain = self.state.in_vain(act)
+        self.note(f"{ordered.step} takes effect (epoch {act.epoch}){f', in vain: {vain}' if vain else ''}")
         self._reach(act.verb.value)
         self.landed += 1
-        before = node
-        self._change_data(act, before.role.value == "primary", accepted=ordered.accepted)
+        if not vain:
+            self._change_data(act, node.role.value == "primary", accepted=ordered.accepted)
         self.move(after)
-        answer("")
+        answer(vain)
 
     def _change_data(self, act: Act, was_primary: bool, *, accepted: bool) -> None:
         instance = self.topology.instance_by_id[act.instance]
