@@ -3,6 +3,9 @@
     EVENT:STEP:before|after    before or after the journal's record of that event; STEP may be `*`
     inside:STEP:N              when the step's action turns to the outside for the N-th time; 0: when it begins
     trace:FILE                 kills nothing: notes each turn to the outside as a line `STEP N`, for whoever picks an N
+    unstruck:FILE              the first point reached that FILE has not struck yet: `-POINT` in a line of it; that line
+                               is appended just before the process dies. `+POINT`: one of the first two forms that
+                               is wanted; `+*`: every boundary, and of a step's turns those that `is_told_apart`
 
 The first two may end in `+MS`: so many milliseconds later, whatever goes on then; and in `~stop`: the process is not
 killed but frozen (SIGSTOP), until somebody lets it go on. Nothing here does anything without the variable. Leaves out:
@@ -16,8 +19,10 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
 
 from orchestrator.errors import Usage
 from orchestrator.model.plan import Plan
@@ -25,6 +30,8 @@ from orchestrator.model.run import Event
 from orchestrator.model.topology import Frozen
 
 CRASH_AT = "DRCTL_CRASH_AT"
+EVERYTHING = "+*"
+TURNS_APART = 5
 _FORM = re.compile(r"(?P<what>\w+):(?P<step>.+):(?P<when>before|after|\d+)(\+(?P<ms>\d+))?(?P<stop>~stop)?")
 
 
@@ -39,6 +46,7 @@ class CrashPoint(Frozen, kw_only=True):
     later_s: float = 0.0
     freeze: bool = False
     trace: str = ""
+    unstruck: Unstruck | None = None
 
     @classmethod
     def from_environment(cls, plan: Plan) -> CrashPoint | None:
@@ -63,6 +71,8 @@ class CrashPoint(Frozen, kw_only=True):
         """
         if text.startswith("trace:"):
             return cls(trace=text.removeprefix("trace:"))
+        if text.startswith("unstruck:"):
+            return cls(unstruck=Unstruck(Path(text.removeprefix("unstruck:"))))
         found = _FORM.fullmatch(text)
         inside = found is not None and found["what"] == "inside"
         known = found is not None and (inside or found["what"] in {e.value for e in Event})
@@ -79,8 +89,10 @@ class CrashPoint(Frozen, kw_only=True):
 
     def strike(self, event: Event, step: str, *, after: bool) -> None:
         """Kill this process where the boundary is the one asked for."""
-        if event is self.event and after is self.after and self.step in {"*", step}:
-            self._die()
+        if self.unstruck:
+            self.unstruck.reached(f"{event.value}:{step or '*'}:{'after' if after else 'before'}")
+        elif event is self.event and after is self.after and self.step in {"*", step}:
+            _at(self.later_s, partial(_end, self.freeze))
 
     @contextlib.contextmanager
     def within(self, step: str) -> Iterator[None]:
@@ -98,15 +110,69 @@ class CrashPoint(Frozen, kw_only=True):
         if self.trace:
             with open(self.trace, "a", encoding="utf-8") as file:
                 file.write(f"{step} {turn}\n")
+        elif self.unstruck:
+            self.unstruck.reached(f"inside:{step}:{turn}")
         elif self.event is None and self.step == step and self.turn == turn:
-            self._die()
+            _at(self.later_s, partial(_end, self.freeze))
 
-    def _die(self) -> None:
-        sign = signal.SIGSTOP if self.freeze else signal.SIGKILL
-        if self.later_s:
-            threading.Timer(self.later_s, os.kill, (os.getpid(), sign)).start()
-        else:
-            os.kill(os.getpid(), sign)
+
+def _end(freeze: bool) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP if freeze else signal.SIGKILL)
+
+
+def _at(later_s: float, strike: Callable[[], None]) -> None:
+    """At once, or so much later; a process that has ended by then is not kept for it."""
+    if not later_s:
+        strike()
+        return
+    timer = threading.Timer(later_s, strike)
+    timer.daemon = True
+    timer.start()
+
+
+def is_told_apart(turn: int) -> bool:
+    """Whether a turn is a point of its own: the first ones, then each power of two (one action may poll for long)."""
+    return turn <= TURNS_APART or turn & (turn - 1) == 0
+
+
+class Unstruck:
+    """The points of a file of which one life strikes one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines()
+        self._everything = EVERYTHING in lines
+        self._struck = {line[1:] for line in lines if line.startswith("-")}
+        self._wanted = [line[1:] for line in lines if line.startswith("+") and line != EVERYTHING]
+        self._lock = threading.Lock()
+        self._over = self._aiming = False
+
+    def reached(self, where: str) -> None:
+        """Strike what is to be struck here: at once, or later where nothing is to be struck at once."""
+        step, _, when = where.rpartition(":")
+        apart = not step.startswith("inside:") or is_told_apart(int(when))
+        if self._everything and apart and where not in self._struck:
+            self._strike(where, where)
+        for text in self._wanted:
+            first = text.partition(";")[0]
+            if text not in self._struck and re.fullmatch(re.escape(where) + r"(\+\d+)?(~stop)?", first):
+                self._strike(text, first)
+
+    def _strike(self, text: str, first: str) -> None:
+        point = CrashPoint.parse(first)
+        if point.later_s and self._aiming:
+            return
+        self._aiming = self._aiming or point.later_s > 0
+        _at(point.later_s, partial(self._end, text, point.freeze))
+
+    def _end(self, text: str, freeze: bool) -> None:
+        """One life strikes once: whoever comes second in the same moment waits here, for its end or to go on."""
+        with self._lock:
+            if not self._over:
+                self._over = True
+                with open(self._path, "ab", buffering=0) as file:
+                    file.write(f"-{text}\n".encode())
+                _end(freeze)
 
 
 class _Turns:

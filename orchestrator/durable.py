@@ -38,6 +38,8 @@ PATIENCE_S = 1.0
 """A store that has not let a step begin within this is left behind for the rest of the run."""
 START_WITHIN_S = 10.0
 """A store that has not let the run begin (or go on) within this is not waited for."""
+LOCKED_S = 3.0
+"""Whoever writes to the SQLite store lets go within milliseconds, unless it was frozen in the middle."""
 CLEAR_AWAY_S = 10.0
 """A run that is stopped at once may take so long to stop what it has at work."""
 FAREWELL_S = 2.0
@@ -368,9 +370,10 @@ def _probe(home: Path, url: str) -> None:
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(path, timeout=START_WITHIN_S)) as connection:
+        with contextlib.closing(sqlite3.connect(path, timeout=LOCKED_S)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute("BEGIN IMMEDIATE")  # whoever holds it may be frozen, and DBOS waits 30 s for it
         return
     import psycopg
 

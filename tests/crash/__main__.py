@@ -1,89 +1,124 @@
 """`make crash`: the matrix of kills. Stop it when you like: what is in the results file is not run again.
 
-python -m tests.crash                                     everything, scenario by scenario
-python -m tests.crash --sample 40                         forty cases, spread over all
-python -m tests.crash --scenario switchover --kind inside
+python -m tests.crash                                     everything, in chains of kills, scenario after scenario
+python -m tests.crash --scenario switchover --kind frozen
+python -m tests.crash --sample 40                         forty cases, each in a run of its own, spread over all
 python -m tests.crash --case 'switchover step_done:legal-person/db@a:demote:after'
+python -m tests.crash --again                             what went wrong once more
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import logging
 import os
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash.cases import Case, cases, reference
+from tests.crash.chains import Chain, Line, Log, following
+from tests.crash.commands import end_forks
 from tests.crash.estate import Estate
-from tests.crash.runner import run_case
 from tests.crash.scenarios import BY_NAME, SCENARIOS
-from tests.crash.table import table
+from tests.crash.table import KINDS, table
 from tests.integration.conftest import pytest_configure as data_in_memory
 
 FOLDER = Path("/tmp/drctl-crash")
+RESULTS = "chains.jsonl"
 WRONG = 1
+KILLS = 40
+"""Of one run; more make the matrix quicker, and the undisturbed run before a kill rarer."""
 
 
 def arguments() -> argparse.Namespace:
     """What is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__.partition("\n")[0])
     parser.add_argument("--scenario", action="append", choices=list(BY_NAME), help="only these")
-    parser.add_argument("--kind", action="append", help="before, after, inside, resume, frozen, closing, special")
-    parser.add_argument("--sample", type=int, default=0, help="so many cases, spread evenly")
+    parser.add_argument("--kind", action="append", choices=KINDS[:-1], help="only these")
+    parser.add_argument("--sample", type=int, default=0, help="so many cases, spread evenly, each in its own run")
     parser.add_argument("--case", action="append", help="'SCENARIO POINTS', as the table prints it")
+    parser.add_argument("--kills", type=int, default=KILLS, help=f"kills of one run [{KILLS}]")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"lab, homes and results [{FOLDER}]")
     parser.add_argument("--anew", action="store_true", help="forget earlier results")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no case after so long")
+    parser.add_argument("--again", action="store_true", help="forget what went wrong, so that it is run again")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after so long")
     parser.add_argument("--list", action="store_true", help="only list the cases")
     return parser.parse_args()
 
 
-def chosen(estate: Estate, asked: argparse.Namespace) -> list[Case]:
-    """The cases that are asked for; scenarios take turns, so that whoever stops early has seen all of them."""
+def listed(estate: Estate, asked: argparse.Namespace) -> list[Case]:
+    """The cases of the scenarios that are asked for."""
+    wanted = [s for s in SCENARIOS if not asked.scenario or s.name in asked.scenario]
+    return [c for s in wanted for c in cases(s, reference(estate, s, asked.folder))]
+
+
+def of_kinds(found: Sequence[Case], kinds: Sequence[str] | None) -> list[Case]:
+    """Those of the kinds that are asked for."""
+    return [c for c in found if not kinds or c.kind in kinds]
+
+
+def alone(found: Sequence[Case], log: Log, sample: int) -> Iterator[Chain]:
+    """A sample of the cases, each by itself; not what was struck by itself before."""
+    known = {(line.scenario, text) for line in log.lines for text in (*line.cases, line.missed)}
+    for number in range(min(sample, len(found))):
+        case = found[number * len(found) // sample]
+        if (case.scenario, case.text) not in known:
+            yield Chain(case.scenario, case.kind, text=case.text)
+
+
+def chained(found: Sequence[Case], log: Log) -> Iterator[Chain]:
+    """Everything in chains; scenarios take turns, so that whoever stops early has seen all of them."""
+    names = list(dict.fromkeys(c.scenario for c in found))
+    while names:
+        for name in list(names):
+            chain = following(name, [c for c in found if c.scenario == name], log.lines)
+            if chain:
+                yield chain
+            else:
+                names.remove(name)
+
+
+def run(estate: Estate, chains: Iterator[Chain], log: Log, asked: argparse.Namespace) -> None:
+    """Run them; a line each, in the file and on the screen."""
+    ends = time.monotonic() + asked.minutes * 60
+    for chain in chains:
+        if time.monotonic() > ends:
+            break
+        line = chain.run(estate, asked.kills)
+        if line.problems:
+            keep_wrong(estate, len(log.lines) + 1)
+            line = chain.shortened(estate, line)
+        log.add(line)
+        said = "; ".join(line.problems) or ("right" if line.cases or line.ended else "right (ended before that point)")
+        print(f"{chain.scenario} {chain.kind} {len(line.points)} kills: {said} ({line.seconds:.0f} s)", flush=True)
+        if line.problems:
+            print(line.command, flush=True)
+
+
+def keep_wrong(estate: Estate, number: int) -> None:
+    """The home of a case that went wrong, for whoever looks for the cause."""
+    target = estate.folder / "wrong" / str(number)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(estate.folder / "homes" / "case", target, symlinks=True)
+
+
+def chosen(estate: Estate, asked: argparse.Namespace) -> tuple[list[Case], Log, Iterator[Chain]]:
+    """All cases, the results so far, and what is to be run."""
     if asked.case:
         parts = [text.partition(" ") for text in asked.case]
-        return [Case(scenario=scenario, kind="asked", text=text) for scenario, _, text in parts]
-    wanted = [s for s in SCENARIOS if not asked.scenario or s.name in asked.scenario]
-    found = [c for s in wanted for c in cases(s, reference(estate, s, asked.folder))]
-    found = [c for c in found if not asked.kind or c.kind in asked.kind]
-    if asked.sample and asked.sample < len(found):
-        return [found[i * len(found) // asked.sample] for i in range(asked.sample)]
-    return found
-
-
-def run(estate: Estate, wanted: list[Case], results: Path, minutes: float) -> None:
-    """Run what has no result yet; a line each, in the file and on the screen."""
-    known = {r["id"] for r in read(results)}
-    ends = time.monotonic() + minutes * 60
-    for number, case in enumerate(wanted, 1):
-        if case.id in known or time.monotonic() > ends:
-            continue
-        result = run_case(estate, BY_NAME[case.scenario], case.text)
-        line = {"id": case.id, "scenario": case.scenario, "kind": case.kind, "struck": result.struck,
-                "problems": result.problems, "codes": result.codes, "seconds": round(result.seconds, 1),
-                "command": case.command}  # fmt: skip
-        with results.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        said = "; ".join(result.problems) or ("right" if result.struck else "right (ended before that point)")
-        print(f"{number}/{len(wanted)} {case.id}: {said} ({result.seconds:.0f} s)", flush=True)
-        if result.problems:
-            keep_wrong(estate, case)
-
-
-def keep_wrong(estate: Estate, case: Case) -> None:
-    """The home of a case that went wrong, for whoever looks for the cause."""
-    name = "".join(c if c.isalnum() else "-" for c in case.id)
-    target = estate.folder / "wrong" / name[:120]
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(estate.folder / "homes" / "case" / "runs", target, symlinks=True)
-
-
-def read(results: Path) -> list[dict[str, object]]:
-    """Results so far."""
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+        path = asked.folder / "asked.jsonl"
+        path.unlink(missing_ok=True)
+        return [], Log(path), iter([Chain(scenario, "asked", text=text) for scenario, _, text in parts])
+    log = Log(asked.folder / RESULTS)
+    if asked.again:
+        log.forget_wrong()
+    found = listed(estate, asked)
+    picked = of_kinds(found, asked.kind)
+    return found, log, alone(picked, log, asked.sample) if asked.sample else chained(picked, log)
 
 
 def main() -> int:
@@ -91,29 +126,38 @@ def main() -> int:
     asked = arguments()
     data_in_memory()
     os.environ.pop("DRCTL_CRASH_AT", None)
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # the sampler's statements to the dead time out
+    for sign in (signal.SIGINT, signal.SIGTERM):  # also in the background, where a shell has them ignored
+        signal.signal(sign, signal.default_int_handler)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    results = asked.folder / "results.jsonl"
     if asked.anew:
-        for path in (results, *asked.folder.glob("reference-*")):
+        for path in (asked.folder / RESULTS, *asked.folder.glob("reference-*")):
             path.unlink(missing_ok=True)
-    if asked.case:
-        results = asked.folder / "asked.jsonl"
-        results.unlink(missing_ok=True)
     estate = Estate(asked.folder)
+    found: list[Case] = []
+    log: Log | None = None
     try:
         estate.up()
-        wanted = chosen(estate, asked)
+        found, log, chains = chosen(estate, asked)
         if asked.list:
-            print("\n".join(f"{c.kind:8} {c.id}" for c in wanted))
+            print("\n".join(f"{c.kind:8} {c.id}" for c in of_kinds(found, asked.kind)))
             return 0
-        run(estate, wanted, results, asked.minutes)
+        run(estate, chains, log, asked)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
     finally:
+        end_forks()
         estate.down()
-    ran = [r for r in read(results) if r["id"] in {c.id for c in wanted}]
-    print(table(ran, len(wanted)))
-    return WRONG if any(r["problems"] for r in ran) or not ran else 0
+    return tell(found, log.lines if log else [])
+
+
+def tell(found: Sequence[Case], lines: Sequence[Line]) -> int:
+    """Print the table; the exit code."""
+    names = list(dict.fromkeys(c.scenario for c in found))
+    through = [n for n in names if not following(n, [c for c in found if c.scenario == n], lines)]
+    told = [line for line in lines if line.scenario in names or not found]
+    print(table(found, told, through))
+    return WRONG if any(line.problems for line in told) or not told else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The cases of a scenario, from a run that was not killed: each record is two boundaries, each effect has an inside.
 
+A case is struck by a run of its own, or as one of the many kills of a chain (chains).
+
 The plan says which steps there are, but only a real journal says which records they leave, and only a trace of what
 the actors send says how often an action turns to the outside.
 """
@@ -12,18 +14,19 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.crashpoint import is_told_apart
 from orchestrator.model.topology import Frozen
+from tests.crash.commands import call
 from tests.crash.estate import Estate
 from tests.crash.judge import World, judge, records
-from tests.crash.runner import begin, carry
+from tests.crash.runner import begin
 from tests.crash.scenarios import Scenario
 from tests.crash.specials import SPECIALS
 from tests.integration.drills import Home
 
-TURNS_MAX = 5
-"""Of the many turns of one action (a poll is one), this many are cases: the first, the last and some between."""
 LASTING_S = 0.25
-"""An action that takes longer is also killed at parts of its time: a playbook works on while nobody turns outward."""
+"""An action that takes longer is also killed at parts of its time: a playbook works on while nobody turns outward. A
+shorter one that never turns outward too; what else is short has its turns, and a moment in it cannot be met."""
 PARTS = (0.15, 0.4, 0.65, 0.9)
 AFTER_END_MS = (100, 400, 900, 1600, 2500)
 """After the run is closed it is looked at, proven, measured and sealed: moments in there."""
@@ -75,11 +78,9 @@ def reference(estate: Estate, scenario: Scenario, folder: Path) -> Reference:
     home = begin(estate, scenario, "reference")
     known = len(records(home)) if scenario.start == "half-moved" else 0
     before = World(home)
-    codes, last = carry(home, scenario, [f"trace:{trace}"])
+    done = call(home, scenario.words, f"trace:{trace}")
     problems = judge(home, scenario, before, None)
-    assert codes[-1] in scenario.codes and not problems, (
-        f"{scenario.name} without a kill: {codes} {last.err} {problems}"
-    )
+    assert done.code in scenario.codes and not problems, f"{scenario.name} without a kill: {done} {problems}"
     found = _reference(home, known, trace)
     kept.write_bytes(msgspec.json.encode(found))
     return found
@@ -117,8 +118,7 @@ def _boundaries(found: Reference) -> list[str]:
 def _inside(found: Reference) -> Iterator[str]:
     for step, span_s in found.spans().items():
         turns = found.turns.get(step, 0)
-        for turn in _spread(turns):
-            yield f"inside:{step}:{turn}"
+        yield from (f"inside:{step}:{turn}" for turn in range(turns + 1) if is_told_apart(turn))
         if span_s > LASTING_S or not turns:
             yield from (f"inside:{step}:0+{max(1, round(1000 * span_s * part))}" for part in PARTS)
 
@@ -128,16 +128,12 @@ def _ends(turns: int) -> list[int]:
     return sorted({1, turns}) if turns else []
 
 
-def _spread(turns: int) -> list[int]:
-    if turns <= TURNS_MAX:
-        return list(range(1, turns + 1))
-    return sorted({1 + round(i * (turns - 1) / (TURNS_MAX - 1)) for i in range(TURNS_MAX)})
-
-
 def _twice(found: Reference) -> Iterator[str]:
-    """Killed inside an effect, then in the resume: as it begins, as it opens, and inside the same effect again."""
+    """Killed inside an effect, then in the resumes: as one begins, and as one opens.
+
+    Inside the same effect again is what a chain does by itself: turn after turn, and moment after moment.
+    """
     for step, span_s in found.spans().items():
-        half = f"inside:{step}:0+{max(1, round(500 * span_s))}"
-        yield f"{half};run_resumed:*:before"
-        yield f"{half};run_resumed:*:after"
-        yield f"{half};{half}"
+        lasting = span_s > LASTING_S
+        half = f"inside:{step}:0+{round(500 * span_s)}" if lasting else f"inside:{step}:{min(1, found.turns[step])}"
+        yield f"{half};run_resumed:*:before;run_resumed:*:after"

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from orchestrator import canary
 from orchestrator.crashpoint import CRASH_AT
+from tests.crash.forks import Forks
 from tests.integration.drills import ROOT, Home
 
 KILLED = -signal.SIGKILL
 WITHIN_S = 240.0
 _STARTED: list[subprocess.Popen[str]] = []
+_FORKS: list[Forks] = []
 
 
 class Done(NamedTuple):
@@ -56,3 +58,19 @@ def call(home: Home, words: Sequence[str], crash_at: str = "") -> Done:
         _, err = process.communicate()
         return Done(-1, f"no end within {WITHIN_S:g} s: {err}")
     return Done(process.returncode, err)
+
+
+def call_forked(home: Home, words: Sequence[str], crash_at: str) -> Done:
+    """As `call`, for a life that is expected to be killed: forked from a process that has imported everything."""
+    if not _FORKS:
+        _FORKS.append(Forks())
+    err = home.path / "forked.err"
+    code = _FORKS[0].call(home.command(*words)[3:], {CRASH_AT: crash_at}, str(err), WITHIN_S)
+    said = err.read_text(errors="replace")
+    return Done(-1, f"no end within {WITHIN_S:g} s: {said}") if code is None else Done(code, said)
+
+
+def end_forks() -> None:
+    """End the process that forks; the next life begins another."""
+    while _FORKS:
+        _FORKS.pop().close()

@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import psycopg
 
 from orchestrator.lab import control
+from orchestrator.model.proof import ServiceProof, proof_ok
 from tests.crash.scenarios import HOME, Scenario
 from tests.integration.drills import Home
 from tests.integration.sampler import Sampler
 
+FINDINGS = 3
+PLAYBOOK = re.compile(r"/[^\s@]*/drctl-playbook-[^/\s]+")
+NOTICED_S = 5.0
+"""So long after a fault its first user may be turned away."""
 SETTLED_S = 20.0
 """So long a process may take to notice that its run has ended."""
 
@@ -75,6 +82,25 @@ def judge(home: Home, scenario: Scenario, before: World, sampler: Sampler | None
         except (psycopg.Error, OSError, AssertionError, ValueError, KeyError) as error:
             problems.append(f"could not be judged: {type(error).__name__}: {str(error).strip()[:200]}")
     return problems
+
+
+def codes(home: Home, scenario: Scenario) -> tuple[int, ...]:
+    """Exit codes that the command that ended the run may have: FINDINGS where users waited too long, and only there.
+
+    Whoever is killed forty times does not restore service within a minute, and has to say so; the outage is held
+    against the target here, and that nothing else is amiss (a loss, a copy that is not proven) too.
+    """
+    measured = home.run_folder() / "measurements.json"
+    if 0 not in scenario.codes or not measured.exists():
+        return scenario.codes
+    told = json.loads(measured.read_text())
+    outage_s = {o["system"]: o["outage_ms"] / 1000 for o in told["outages"]}
+    late = [
+        m for m in told["systems"] if m["rto_met"] is False and outage_s[m["system"]] + NOTICED_S > m["rto_target_s"]
+    ]
+    amiss = [m for m in told["systems"] if m["rpo_met"] is False or m["lost_writes"]]
+    proofs = msgspec.json.decode((home.run_folder() / "proofs.json").read_bytes(), type=tuple[ServiceProof, ...])
+    return (FINDINGS,) if late and not amiss and proof_ok(proofs) else scenario.codes
 
 
 def records(home: Home) -> list[dict[str, Any]]:
@@ -165,16 +191,23 @@ def _quiet(home: Home) -> Iterator[str]:
 
 
 def at_work(home: Home) -> list[str]:
-    """Canaries and playbooks that belong to this home or its lab."""
+    """Canaries and playbooks that belong to this home or its lab, and not to another one on this machine."""
     root = str(home.path)
-    lab = {str(v["params"].get("pgdata", "-")) for v in home.instances.values()}
+    folders = {str(v["params"]["pgdata"]) for v in home.instances.values() if "pgdata" in v["params"]}
     found = []
     for process in psutil.process_iter(["cmdline", "pid"]):
         words = " ".join(process.info["cmdline"] or [])
         canary = "orchestrator.canary" in words and root in words
-        if canary or ("ansible" in words and any(folder in words for folder in lab)):
+        if canary or any(folder in order for order in _orders(words) for folder in folders):
             found.append(f"{process.info['pid']} {words[:80]}")
     return found
+
+
+def _orders(words: str) -> Iterator[str]:
+    """What a playbook's process was told: its command line names the private folder in which that stands."""
+    for folder in PLAYBOOK.findall(words):
+        with contextlib.suppress(OSError):
+            yield (Path(folder) / "spec.json").read_text()
 
 
 def _residue(home: Home, scenario: Scenario, before: World) -> Iterator[str]:

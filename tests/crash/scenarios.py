@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from orchestrator.model.topology import Frozen
 
-RATE = ("--rate", "100")
-"""Half the usual canary: enough to miss a lost write, and the machine is for the executors."""
+RATE = ("--rate", "50")
+"""A quarter of the usual canary: enough to miss a lost write, and the machine is for the executors."""
 ONE = ("--system", "legal-person", *RATE)
 """One system: every kind of step is in it, and a case takes a third of the time."""
 BOTH_CITY = "cut-link a-c; cut-link b-c; kill-centre a; kill-centre b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -139,3 +140,14 @@ def test_a_store_that_locks_up_in_the_middle_is_left_behind(tmp_path: Path) -> N
     lock.close()
     assert process.exitcode == 0, complaints(tmp_path)
     assert [world.begun(n) for n in names] == [1] * 6
+
+
+def test_a_store_that_a_frozen_executor_holds_is_not_waited_for(tmp_path: Path) -> None:
+    run_id = create(tmp_path, plan(chain("one", "two")))
+    killed = spawn(tmp_path, run_id, dbos=True, crash_at="effect_done:one:after")
+    killed.join(60)
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        assert finish(tmp_path, run_id, dbos=True) == 0, complaints(tmp_path)
+    told = (runstore.open_run(tmp_path, run_id).path / "store.log").read_text()
+    assert told.count("Initializing DBOS system database") == 1, "DBOS was begun again, and waited for the lock"
