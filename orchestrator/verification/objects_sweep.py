@@ -79,8 +79,12 @@ class Sweep:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.workers):
                     group.create_task(self._work())
-        except* RowsUnreadable as errors:
-            raise _first(errors) from None
+        except BaseExceptionGroup as errors:
+            # Not `except*`: what is raised in one comes out alone or in a group, by the version of Python (3.11.2).
+            unreadable, others = errors.split(RowsUnreadable)
+            if others is not None or unreadable is None:
+                raise
+            raise _first(unreadable) from None
 
     async def _work(self) -> None:
         while (range_ := await self._next()) is not None:
