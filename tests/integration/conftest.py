@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,11 @@ ROOMY_BYTES = 4 << 30
 
 
 def pytest_configure() -> None:
-    """Put the labs' data in memory where there is room: a dozen labs come and go, and nothing here cuts the power."""
+    """Put the labs' data in memory where there is room: a dozen labs come and go, and nothing here cuts the power.
+
+    And heed Ctrl-C, for what is started here inherits it: a shell that runs us in its background has it ignored.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOMY_BYTES:
         os.environ.setdefault("DRCTL_LAB_DATA", MEMORY)
 
