@@ -119,6 +119,8 @@ class _Engine:
         )
         self._stepper = Stepper(site, replace(ports, control=self._wish), self._log)
         self._ended: dict[str, asyncio.Future[bool]] = {}
+        self._served: asyncio.Future[None]
+        """Done when no user of any system waits for a step any more."""
         self._paused = False
         self._fatal: Exception | None = None
 
@@ -168,10 +170,13 @@ class _Engine:
     async def _forward(self) -> None:
         loop = asyncio.get_running_loop()
         self._ended = {s.id: loop.create_future() for s in self._plan.steps}
+        waiting = [self._ended[s.id] for s in self._plan.steps if s.phase is not Phase.PROTECT]
+        self._served = asyncio.ensure_future(_all_of(waiting))
         tasks = [asyncio.ensure_future(self._drive(s)) for s in self._plan.steps]
         try:
             await asyncio.gather(*tasks)
         finally:
+            tasks.append(self._served)
             for task in tasks:
                 if not task.cancelling():  # gather has done so already; twice would break its clearing away off
                     task.cancel()
@@ -203,9 +208,7 @@ class _Engine:
 
         Bounded: a system that cannot be brought back must not keep the others unprotected.
         """
-        waiting = [self._ended[s.id] for s in self._plan.steps if s.phase is not Phase.PROTECT]
-        if waiting:
-            await asyncio.wait(waiting, timeout=USERS_FIRST_S)
+        await asyncio.wait([self._served], timeout=USERS_FIRST_S)
 
     def _may_start(self, step: Step) -> bool:
         """Read the operator's wish and the state of the run just before a step begins."""
@@ -297,6 +300,11 @@ class _Engine:
 
 def _undo_name(step: Step) -> str:
     return f"undo {step.id}"
+
+
+async def _all_of(ended: Sequence[asyncio.Future[bool]]) -> None:
+    if ended:
+        await asyncio.wait(ended)
 
 
 def _outcome(history: History, step: Step) -> str:

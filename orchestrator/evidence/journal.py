@@ -71,11 +71,22 @@ def genesis(plan_sha256: str, run: str) -> str:
 
 def seal(record: Record) -> Record:
     """The record with its `hash` computed from everything else."""
-    return msgspec.structs.replace(record, hash=_hash_of(msgspec.json.encode(record)))
+    return _sealed(record)[0]
+
+
+def _sealed(record: Record) -> tuple[Record, bytes]:
+    """The record with its hash, and its line; encoded once, since an executor writes while users wait."""
+    body, _, _ = msgspec.json.encode(record).rpartition(_HASH)
+    digest = hashlib.sha256(body + b"}").hexdigest()
+    return msgspec.structs.replace(record, hash=digest), b'%b%b%b"}\n' % (body, _HASH, digest.encode())
+
+
+_HASH = b',"hash":"'
+"""What comes before the last field of a record."""
 
 
 def _hash_of(line: bytes) -> str:
-    return hashlib.sha256(line[: line.rindex(b',"hash":"')] + b"}").hexdigest()
+    return hashlib.sha256(line[: line.rindex(_HASH)] + b"}").hexdigest()
 
 
 def read_journal(path: Path, first_prev: str | None = None) -> tuple[Record, ...]:
@@ -201,11 +212,14 @@ class Journal:
             JournalFailed: the disk is full or failing; nothing of it stays in the file.
         """
         records: list[Record] = []
+        lines: list[bytes] = []
         head = self._records[-1].hash if self._records else self._first_prev
         for number, entry in enumerate(entries, self.last_seq + 1):
-            records.append(self._record(number, entry, head))
-            head = records[-1].hash
-        self._write(records)
+            record, line = self._record(number, entry, head)
+            records.append(record)
+            lines.append(line)
+            head = record.hash
+        self._write(records, b"".join(lines))
         if sync:
             self.sync()
         return tuple(records)
@@ -224,8 +238,9 @@ class Journal:
         head = self._records[-1].hash if self._records else self._first_prev
         if record.seq != self.last_seq + 1 or record.run != self._run:
             raise Tampered(f"{self._path}: record {record.seq} does not come next", hint=_TAMPER_HINT)
-        _verified(self._path, record.seq, msgspec.json.encode(record), head)
-        self._write([record])
+        line = msgspec.json.encode(record)
+        _verified(self._path, record.seq, line, head)
+        self._write([record], line + b"\n")
         self.sync()
         return True
 
@@ -321,8 +336,8 @@ class Journal:
             )
             self.append([Entry(event=Event.JOURNAL_CUT, detail="half a line of a crash was cut off", data=data)])
 
-    def _record(self, seq: int, entry: Entry, prev: str) -> Record:
-        return seal(
+    def _record(self, seq: int, entry: Entry, prev: str) -> tuple[Record, bytes]:
+        return _sealed(
             Record(
                 seq=seq,
                 at=self._clock.utc(),
@@ -339,11 +354,10 @@ class Journal:
             )
         )
 
-    def _write(self, records: list[Record]) -> None:
+    def _write(self, records: list[Record], content: bytes) -> None:
         if self._broken:
             raise self._failed()
         self.check_epoch()
-        content = b"".join(msgspec.json.encode(r) + b"\n" for r in records)
         try:
             written = self._put(content)
             if written != len(content):

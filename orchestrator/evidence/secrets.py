@@ -86,6 +86,8 @@ def _without_value(match: re.Match[str]) -> str:
 
 def redact(text: str) -> str:
     """The text with everything that `find_secrets` would find replaced by `[redacted]`; names and structure stay."""
+    if not text:
+        return text
     text = _KEY.sub(REDACTED, text)
     if not _may_hold(text):
         return text

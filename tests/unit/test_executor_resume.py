@@ -18,7 +18,7 @@ from orchestrator.execution.history import Answer
 from orchestrator.executor import execute, verdict_of
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import EXERCISES, Fact, Mode, Step, Verb
-from orchestrator.model.run import Event, RunState
+from orchestrator.model.run import Event, Record, RunState
 from orchestrator.model.topology import Kind
 from orchestrator.providers.recording import Recording
 from tests.simestate import KINDS, step
@@ -191,10 +191,10 @@ async def test_no_effect_without_its_record(tmp_path: Path) -> None:
     run = await stage.start()
     write = run.journal._write
 
-    def full(records: Any) -> None:
+    def full(records: list[Record], content: bytes) -> None:
         if any(r.event is Event.EFFECT_STARTED and r.step == "two" for r in records):
             raise JournalFailed("the journal cannot be written: no space left")
-        write(records)
+        write(records, content)
 
     run.journal._write = full  # type: ignore[method-assign]
     with pytest.raises(JournalFailed):
