@@ -302,7 +302,7 @@ class Stepper:
     def _as_ours(self, snapshot: Snapshot) -> Snapshot:
         """What an earlier executor of this same run changed is this run's own."""
         earlier = set(self._log.history.epochs) - {self._site.epoch}
-        if not any(r.epoch in earlier for r in snapshot.readings):
+        if not earlier or not any(r.epoch in earlier for r in snapshot.readings):
             return snapshot
         readings = tuple(
             msgspec.structs.replace(r, epoch=self._site.epoch) if r.epoch in earlier else r for r in snapshot.readings

@@ -94,12 +94,16 @@ def apply(ground: Ground, world: World, act: Act) -> World:
 def failure(ground: Ground, world: World, act: Act) -> str:
     """Why an action is told to have failed though it took effect; empty where it has not.
 
-    Whom a copy receives from is set at once, and then its stream is waited for.
+    Whom a copy receives from is set at once, and then its stream is waited for: its source is asked for it (and, for
+    `sync`, told to wait for the copy), so a source that does not answer us makes a failure of what took effect.
     """
     node = world.nodes[ground.index[act.instance]]
     waits = act.verb in {Verb.REPOINT, Verb.REJOIN} and node.nature is Nature.REPLICATED
     if not waits or not act.towards or refusal(ground, world, act):
         return ""
+    source = at(ground, world, node.service, act.towards[0])
+    if source is None or source.power is not Power.UP or not connected(world, HERE, source.centre):
+        return f"{act.instance} follows {act.towards[0]}, which does not answer"
     after = apply(ground, world, act)
     there = after.nodes[ground.index[act.instance]]
     return "" if streams(ground, after, there) else f"{act.instance} does not stream from {act.towards[0]}"

@@ -156,6 +156,11 @@ class Logs:
                 return -1
         return position
 
+    def level(self, centre: str) -> bool:
+        """Whether a copy holds all that stands at the primary that was promoted last."""
+        head = self.copies[self.head]
+        return self.reach(centre, head.branch) >= head.position
+
     def missing(self, centre: str) -> int:
         """How many writes a copy lacks that clients were told are kept, and whose loss nobody accepted."""
         lacking = 0
