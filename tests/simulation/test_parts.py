@@ -53,6 +53,16 @@ def test_a_loop_that_waits_for_ever_is_found() -> None:
         virtual_loop().run_until(asyncio.sleep(11), 10.0)
 
 
+def test_a_copy_that_was_cut_off_while_nobody_wrote_is_level() -> None:
+    """A promotion of it loses nothing, though its stream was gone (seed 10020381)."""
+    logs = Logs("abc", "a", 50, DELAYS)
+    writes = Flow([("a", False, ())], [], [])
+    logs.advance(0.01, writes)
+    assert logs.level("c")
+    logs.advance(0.1, writes)
+    assert not logs.level("c")
+
+
 def test_a_frozen_process_goes_on_where_it_stood() -> None:
     loop = virtual_loop()
     seen: list[float] = []

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.machine import looks
 from orchestrator.machine.faults import Fault, heal, strike
 from orchestrator.machine.invariants import one_acknowledger, three_copies
-from orchestrator.machine.table import ACTIONS, Act, apply, refusal
+from orchestrator.machine.table import ACTIONS, Act, apply, failure, refusal
 from orchestrator.machine.world import Ground, Node, Power, World, can_acknowledge, connected
 from orchestrator.model.certificate import MachineStates, Transition
 from orchestrator.model.observation import Reach
@@ -82,6 +82,15 @@ def test_a_copy_is_no_further_than_what_it_streams_from() -> None:
     world = after(GROUND.declared(), act(Verb.DEMOTE, B, "a"), act(Verb.REPOINT, B))
     told = [looks.read(GROUND, world, node(world, n)).position for n in (A, B, C)]
     assert told == [looks.LEVEL, looks.BEHIND, looks.BEHIND]
+
+
+def test_a_copy_whose_source_does_not_answer_us_follows_and_its_order_is_told_to_have_failed() -> None:
+    """Told to be well, a rejoin of a sync standby was never done again, and nobody waited for it (seed 10035840)."""
+    dark = strike(GROUND, GROUND.declared(), Fault(name="darken", place="a"))
+    for order in (act(Verb.REJOIN, B, "a", mode="sync"), act(Verb.REPOINT, B, "a")):
+        assert node(after(dark, order), B).upstream == "a"
+        assert "does not answer" in failure(GROUND, dark, order)
+        assert not failure(GROUND, GROUND.declared(), order)
 
 
 def test_a_takeover_and_the_way_back_end_with_three_copies() -> None:
