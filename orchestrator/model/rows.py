@@ -73,8 +73,8 @@ class Column(Frozen):
 
     name: str
     type: str
-    hashable: bool
-    """The server can hash the type by its equality; else its text form is hashed."""
+    hash: str
+    """What the server hashes the type with, by its equality; empty where it cannot: then its text form is hashed."""
 
 
 class Table(Frozen):
@@ -105,7 +105,7 @@ class Form(StrEnum):
     """How a row becomes a print."""
 
     RECORD = "record"
-    """By the equality of its types (1.0 = 1.00); one major version only."""
+    """Column by column, by the equality of their types (1.0 = 1.00); one major version only."""
     TEXT = "text"
     """By its text form; across versions."""
 

@@ -47,7 +47,7 @@ class PostgresRows:
         self.service = service
         self._instance = instance
         self._sessions: dict[str, Session] = {}
-        self._hashable: dict[str, bool] = {}
+        self._hashes: dict[str, str] = {}
         self._heart: Session | None = None
 
     @property
@@ -137,8 +137,8 @@ class PostgresRows:
     async def tables(self, database: str) -> tuple[Table, ...]:
         """Tables, leaves of partitioned tables, materialised views, and the large objects; not our own canary table."""
         found = await self._ask(database, statements.catalogue())
-        for name in {column[1] for row in found for column in row[7]} - self._hashable.keys():
-            self._hashable[name] = await self._can_hash(database, name)
+        for name in {column[1] for row in found for column in row[7]} - self._hashes.keys():
+            self._hashes[name] = await self._hash_of(database, name)
         return tuple(self._table(database, row) for row in found if tuple(row[:2]) != ("public", PROBE))
 
     def _table(self, database: str, row: tuple[Any, ...]) -> Table:
@@ -148,7 +148,7 @@ class PostgresRows:
             schema=schema,
             name=name,
             mark=mark,
-            columns=tuple(Column(name=n, type=t, hashable=self._hashable[t]) for n, t in columns),
+            columns=tuple(Column(name=n, type=t, hash=self._hashes[t]) for n, t in columns),
             key=tuple(key),
             pages=pages,
             rows_estimate=max(0, estimate),
@@ -156,15 +156,19 @@ class PostgresRows:
             skip=_skip(kind, persistence),
         )
 
-    async def _can_hash(self, database: str, type_name: str) -> bool:
-        question = sql.SQL("SELECT hash_record_extended(ROW(NULL::{}), 0)").format(sql.SQL(type_name))
+    async def _hash_of(self, database: str, type_name: str) -> str:
+        """Empty also for types of extensions: what they call equal may look another way (citext)."""
+        own = await self._ask(database, statements.HASHES, (type_name,))
+        if own:
+            return str(own[0][0]) if own[0][0].startswith("pg_catalog.") else ""
+        question = sql.SQL("SELECT {}").format(statements.hashed(sql.SQL(f"NULL::{type_name}"), statements.RECORD, 1))
         try:
             await self._ask(database, question)
         except RowsUnreadable as error:
             if error.trouble in {Trouble.LOST, Trouble.LATE}:
                 raise
-            return False
-        return True
+            return ""
+        return statements.RECORD
 
     async def mark_of(self, table: Table) -> str:
         """The table's mark as of now; empty where it is gone."""

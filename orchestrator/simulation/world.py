@@ -89,6 +89,8 @@ class SimWorld:
         self.in_force: list[Fault] = []
         self._past: list[tuple[float, State]] = [(0.0, begin)]
         self._parked: dict[str, list[tuple[Ordered, Callable[[str], None]]]] = {}
+        self._late = 0
+        """Orders of which nobody knows where they are."""
         self._delays = self._links()
         rate = chance.of("clients").choice(RATES)
         self.logs = {s: Logs(self._ground.family[s], self._leader(s), rate, self._delays) for s in self._ground.data}
@@ -176,8 +178,8 @@ class SimWorld:
 
     def by_hand(self, old: str, candidate: str) -> None:
         """Somebody undoes by hand what a promotion rests on: the fence of the old primary, or the detachment."""
-        if self.trouble.lying or self.trouble.lost_answers:
-            return  # whoever does this while our eyes or hands fail deceives everybody
+        if self.trouble.lying or self.trouble.lost_answers or self._late or self._parked:
+            return  # whoever does this while our eyes or hands fail, or an order lies on its way, deceives everybody
         self.tampered = True
         self.note(f"fault: by hand, {old} is started and {candidate} attached to it")
         self.faulted_s = self.loop.time()
@@ -280,17 +282,26 @@ class SimWorld:
         delay_s = self._delay(centre, source.random())
         if self.trouble.next_is_late:
             self.trouble.next_is_late = False
-            self.later(source.choice((1.0, LANDINGS_S)) * source.random(), self.land, ordered, answer)
+            self._later_still(source.choice((1.0, LANDINGS_S)) * source.random(), ordered, answer)
             return
         if source.random() < max(self.trouble.lost_answers, self.trouble.lossy.get(centre, 0.0) / 3):
             if source.random() < 0.5:
                 late_s = source.choice((delay_s, LANDINGS_S * source.random()))
                 self.note(f"the answer to {ordered.step} will be lost; it lands {late_s:.3f} s later")
-                self.later(late_s, self.land, ordered, _deaf)
+                self._later_still(late_s, ordered, _deaf)
             else:
                 self.note(f"the order {ordered.step} is lost")
             return
         self.later(delay_s, self.land, ordered, answer)
+
+    def _later_still(self, late_s: float, ordered: Ordered, answer: Callable[[str], None]) -> None:
+        self._late += 1
+
+        def arrive() -> None:
+            self._late -= 1
+            self.land(ordered, answer)
+
+        self.later(late_s, arrive)
 
     def land(self, ordered: Ordered, answer: Callable[[str], None]) -> None:
         """An order takes effect, or is refused."""

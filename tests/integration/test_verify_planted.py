@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,23 @@ from tests.integration.verify_tools import Heap, content, of, prove, settle_to_d
 ROWS = 40_000
 AT_ONCE = 5
 NEVER_VACUUMED = "WITH (autovacuum_enabled = false)"
+HALF = 0x1BADCAFE
+TRADED = """
+WITH r(id, tag) AS (SELECT g, 'n' || lpad(g::text, 4, '0') FROM generate_series(1, 1000) g),
+     sums AS (SELECT a.id AS one, b.id AS two,
+                     hash_record_extended(a, 0)::numeric + hash_record_extended(b, 0) AS before,
+                     hash_record_extended(ROW(a.id, b.tag), 0)::numeric
+                       + hash_record_extended(ROW(b.id, a.tag), 0) AS traded
+              FROM r a JOIN r b ON b.id = a.id + 1)
+INSERT INTO traded SELECT r.* FROM r, (SELECT * FROM sums WHERE before = traded ORDER BY one LIMIT 1) s
+WHERE r.id IN (s.one, s.two)
+"""
+"""Two rows whose record hashes have the same sum when they exchange their tags: most neighbours are such."""
+
+
+def twice(half: int) -> bytes:
+    """A bigint of two equal halves, as it is stored; PostgreSQL's hash of all of these is one and the same."""
+    return struct.pack("<q", half << 32 | half)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +42,8 @@ def planted() -> Iterator[Pair]:
     with pair(("b", "c")) as made:
         build(made)
         settle_to_disk(made, made.b)
-        heaps = {t: Heap(made.b, t) for t in ("person", "licence", "note", "keyed", "large")}
+        tags = [tag.encode() for (tag,) in made.a.sql("SELECT tag FROM traded ORDER BY id")]
+        heaps = {t: Heap(made.b, t) for t in ("person", "licence", "note", "keyed", "large", "traded", "packed")}
         made.b.stop()
         heaps["person"].flip(b"row-777-here", b"row-777-gone")
         heaps["licence"].hide(b"licence-to-lose")
@@ -32,6 +51,9 @@ def planted() -> Iterator[Pair]:
         heaps["note"].flip(b"a note without key", b"a note without kex")
         heaps["keyed"].flip(b"key-number-five", b"key-number-fife")
         heaps["large"].flip(b"the-needle", b"the-noodle")
+        for old, new in ((tags[0], b"-----"), (tags[1], tags[0]), (b"-----", tags[1])):
+            heaps["traded"].flip(old, new)
+        heaps["packed"].flip(twice(HALF), twice(HALF + 1))
         made.b.start()
         made.catch_up()
         yield made
@@ -55,6 +77,10 @@ def build(made: Pair) -> None:
     sql("INSERT INTO large SELECT g, repeat('x', 3000) FROM generate_series(1, 20) g")
     sql("INSERT INTO large VALUES (99, 'the-needle')")
     sql("CREATE TABLE same (id int PRIMARY KEY); INSERT INTO same SELECT generate_series(1, 100)")
+    sql(f"CREATE TABLE traded (id int PRIMARY KEY, tag text) {NEVER_VACUUMED}")
+    sql(TRADED)
+    sql(f"CREATE TABLE packed (id int PRIMARY KEY, at bigint) {NEVER_VACUUMED}")
+    sql("INSERT INTO packed VALUES (1, %s)", HALF << 32 | HALF)
 
 
 def write(connection: psycopg.Connection[Any], number: int) -> None:
@@ -94,6 +120,8 @@ def assert_names(b: ContentProof) -> None:
     assert (kind, columns) == (DifferenceKind.CHANGED, ["what"])
     assert key.startswith("place (")
     assert named(of(b, "public.large")) == [(DifferenceKind.CHANGED, "99", ["body"])]
+    assert [d[::2] for d in named(of(b, "public.traded"))] == [(DifferenceKind.CHANGED, ["tag"])] * 2
+    assert named(of(b, "public.packed")) == [(DifferenceKind.CHANGED, "1", ["at"])]
     kinds = {kind for kind, _, _ in named(of(b, "public.keyed"))}
     assert kinds <= {DifferenceKind.MISSING, DifferenceKind.EXTRA, DifferenceKind.CHANGED} and kinds
     assert all(key in {"key-number-five", "key-number-fife"} for _, key, _ in named(of(b, "public.keyed")))
