@@ -13,6 +13,8 @@ CENTRES = ("a", "b", "c")
 HOST = "127.0.0.1"
 DATABASE = "app"
 SUPERUSER = "postgres"
+APP_USER = "app"
+"""Whom apps connect as: when their waiting writes take up every connection, the operator still gets in."""
 
 
 class LabLink(Frozen):

@@ -30,6 +30,7 @@ _SHARED = """\
 unix_socket_directories = ''
 shared_buffers = 16MB
 max_connections = 60
+superuser_reserved_connections = 20
 max_wal_senders = 10
 max_replication_slots = 10
 max_worker_processes = 4

@@ -5,6 +5,8 @@ The data is made by arithmetic from row numbers, so that every lab holds the sam
 
 from __future__ import annotations
 
+from orchestrator.lab import layout
+
 CREATE_DATABASE = (
     "ALTER DATABASE template0 RENAME TO app;\n\n"
     "ALTER DATABASE app IS_TEMPLATE false;\n\n"
@@ -19,6 +21,9 @@ CANARY = """
 CREATE TABLE drctl_canary (
   id text PRIMARY KEY, value text NOT NULL, entry text NOT NULL, centre text NOT NULL,
   written_at timestamptz NOT NULL DEFAULT clock_timestamp());
+"""
+ROLE = f"""
+CREATE ROLE {layout.APP_USER} LOGIN IN ROLE pg_read_all_data, pg_write_all_data;
 """
 
 LEGAL_PERSON = """
@@ -102,7 +107,7 @@ LOOKUPS = {
 
 def seed(system: str) -> str:
     """Everything that a system's database holds when the lab comes up, for `postgres --single -j`."""
-    tables = CANARY + BUSINESS[system] if system in BUSINESS else ""
+    tables = ROLE + CANARY + BUSINESS[system] if system in BUSINESS else ""
     statements = [s.strip() for s in tables.split(";\n")]
     wanted = [s for s in statements if s]
     return "".join(f"{s};\n\n" for s in (*wanted, "VACUUM (FREEZE, ANALYZE)"))

@@ -58,7 +58,7 @@ class Upstream:
         host, _, port = self.address.rpartition(":")
         async with asyncio.timeout(CONNECT_S):
             connection = await psycopg.AsyncConnection.connect(
-                hostaddr=host, host=host, port=int(port), user=layout.SUPERUSER, dbname=layout.DATABASE,
+                hostaddr=host, host=host, port=int(port), user=layout.APP_USER, dbname=layout.DATABASE,
                 autocommit=True, application_name="drctl-app", sslmode="disable", gssencmode="disable",
             )  # fmt: skip
         line = Line(connection, self._gone)
