@@ -260,6 +260,11 @@ def rows(count: int, kind: str, program: str | None, rounds: int = ROUNDS) -> li
     return found
 
 
+def object_rows(counts: Sequence[int], rclone: str | None) -> list[Row]:
+    """The rows of the table, for even and skewed keys; `rclone` is the peer's program, where it is there."""
+    return [r for n in counts for kind in ("even", "skewed") for r in rows(n, kind, rclone)]
+
+
 def main() -> None:
     """Print the table, or take one of its parts."""
     parser = argparse.ArgumentParser()
@@ -274,8 +279,7 @@ def main() -> None:
         child(asked.what, [int(p) for p in asked.more], asked.count, asked.kind)
     else:
         program = os.environ.get("RCLONE") or shutil.which("rclone")
-        counts = [asked.count] if asked.count else [100_000, 1_000_000]
-        print(table([r for n in counts for kind in ("even", "skewed") for r in rows(n, kind, program)]))
+        print(table(object_rows([asked.count] if asked.count else [100_000, 1_000_000], program)))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,40 @@
-"""`make bench-verify`: replication verification and looks at the limit of the hardware; both sides in the same run."""
+"""`make bench-verify`: replication verification and looks at the limit of the hardware; both sides in the same run.
+
+    python -m tests.benchmarks.verify [--part endpoints|objects|rows] [--rows 5000000] [--objects 1000000]
+
+Peers (pg_comparator, reladiff, rclone) are run where they are installed; the table says where they are not.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
+import shutil
+from collections.abc import Callable
+
 from tests.benchmarks.endpoints import endpoint_rows
-from tests.benchmarks.measure import table
+from tests.benchmarks.measure import Row, table
+from tests.benchmarks.objects import object_rows
+from tests.benchmarks.rows import rows_rows
+
+SHIPPED = 100_000
+"""Objects that are always compared, beside the number that is asked for."""
 
 
 def main() -> None:
-    """Run every bench and print the table."""
-    print(table(endpoint_rows()))
+    """Run every bench, or one, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--objects", type=int, default=1_000_000)
+    program = os.environ.get("RCLONE") or shutil.which("rclone")
+    parts: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+        "endpoints": lambda _: endpoint_rows(),
+        "objects": lambda asked: object_rows(sorted({SHIPPED, asked.objects}), program),
+        "rows": lambda asked: rows_rows(asked.rows),
+    }
+    parser.add_argument("--part", action="append", choices=tuple(parts))
+    asked = parser.parse_args()
+    print(table([row for part in asked.part or parts for row in parts[part](asked)]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 import threading
@@ -65,6 +66,21 @@ def test_a_killed_centre_is_dead_and_heals_as_it_was(fresh_lab: Lab) -> None:
     healthy(fresh_lab)
     assert fresh_lab.one(PRIMARY, "SELECT pg_is_in_recovery()") is False
     assert fresh_lab.faults == []
+
+
+def test_apps_that_have_every_connection_leave_the_operators(fresh_lab: Lab) -> None:
+    """Writes that wait for a dead sync standby pile up until the primary takes no app in any more."""
+    host, _, port = fresh_lab.address(PRIMARY).rpartition(":")
+
+    def connect(held: contextlib.ExitStack, times: int) -> None:
+        for _ in range(times):
+            words = f"host={host} port={port} user={layout.APP_USER} dbname={layout.DATABASE}"
+            held.enter_context(psycopg.connect(words))
+
+    with contextlib.ExitStack() as held:
+        with pytest.raises(psycopg.OperationalError, match="reserved for"):
+            connect(held, 100)
+        assert fresh_lab.one(PRIMARY, "SELECT pg_is_in_recovery()") is False
 
 
 def test_a_frozen_centre_is_silent_and_still_claims_to_be_primary_when_thawed(fresh_lab: Lab) -> None:
