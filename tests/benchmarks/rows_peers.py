@@ -6,11 +6,14 @@ differences stay.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import psycopg
 
 from tests.benchmarks.measure import Row, timed
 from tests.benchmarks.rows_world import DIFFERENCES, World
@@ -33,7 +36,7 @@ class Peer:
 def _comparator(a: int, b: int) -> Sequence[str]:
     table = f"app/entry?id:{','.join(COLUMNS)}"
     sides = [f"pgsql://postgres@127.0.0.1:{port}/{table}" for port in (a, b)]
-    return ("--checksum-function=md5", "--aggregate=sum", *sides)
+    return ("--checksum-function=ck", "--aggregate=sum", *sides)
 
 
 def _reladiff(a: int, b: int) -> Sequence[str]:
@@ -55,6 +58,9 @@ def peer_rows(world: World, ours: Callable[[], float], rounds: int) -> list[Row]
     """A row for each peer; one that is not installed is said to be missing. Ours is measured before the promotion."""
     ours_s = statistics.median(ours() for _ in range(rounds))
     world.promote()
+    for node in world.pair.nodes:
+        with contextlib.suppress(psycopg.Error):
+            node.sql("CREATE EXTENSION pgcmp")  # pg_comparator's own hashes, where they are installed
     return [_row(world, peer, ours_s) for peer in PEERS]
 
 

