@@ -83,10 +83,12 @@ def open_context(settings: Settings) -> Context:
     from orchestrator.providers.playbook import Playbooks
     from orchestrator.providers.postgresql import PostgreSQL
     from orchestrator.providers.postgresql_canary import canary_rows
+    from orchestrator.providers.postgresql_names import PostgresNames
     from orchestrator.providers.postgresql_rows import PostgresRows
     from orchestrator.providers.recording import Recording
     from orchestrator.providers.s3 import S3Bucket
     from orchestrator.providers.s3_objects import S3Objects
+    from orchestrator.verification.estate import Readers
 
     topology = load(settings)
     folder = estate_path(settings)
@@ -108,9 +110,12 @@ def open_context(settings: Settings) -> Context:
         probers=providers,
         actors=providers,
         recorders={name: Recording(provider.kind) for name, provider in providers.items()},
-        rows=lambda instance: PostgresRows(topology.service_by_id[instance.service], instance),
+        readers=Readers(
+            rows={PostgreSQL.kind.name: lambda i: PostgresRows(topology.service_by_id[i.service], i)},
+            objects={S3Bucket.kind.name: S3Objects},
+            names={PostgreSQL.kind.name: PostgresNames},
+        ),
         canary_rows=canary_rows,
-        objects={S3Bucket.kind.name: S3Objects},
         injector=LabInjector(settings.lab_dir) if topology.lab else None,
     )
 

@@ -25,17 +25,19 @@ from orchestrator.model.observation import Finding, Snapshot
 from orchestrator.model.plan import TOUCHING, Condition, Mode, Plan, Step
 from orchestrator.model.proof import Part, ServiceProof, proof_ok
 from orchestrator.model.run import Measurements, Record, RunState
-from orchestrator.model.topology import Frozen, Instance, Nature
+from orchestrator.model.topology import Frozen, Nature
 
 if TYPE_CHECKING:
     from orchestrator.providers.base import Actor
-    from orchestrator.verification.source import RowSource
+    from orchestrator.verification.estate import Readers
 
 WARM_WRITES = 200
 """The canary is at work when every ledger has this many lines: a second at the default rate."""
 WARM_WITHIN_S = 20.0
 ANSWER_POLL_S = 0.2
 FINDINGS = 3
+PROVEN = (Part.POSITIONS, Part.CONTENT, Part.NAMES)
+"""What is proven of the systems of a run at its end."""
 
 
 class Injector(Protocol):
@@ -64,7 +66,7 @@ class Means(Protocol):
     @property
     def recorders(self) -> Mapping[str, Actor]: ...
     @property
-    def rows(self) -> Callable[[Instance], RowSource]: ...
+    def readers(self) -> Readers: ...
     @property
     def canary_rows(self) -> CanaryRows: ...
     @property
@@ -320,12 +322,12 @@ async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Out
 
 async def prove(means: Means, run: Run) -> tuple[ServiceProof, ...]:
     """That every copy of the systems concerned holds what its primary holds."""
+    from orchestrator.verification.estate import verify
     from orchestrator.verification.options import Options
-    from orchestrator.verification.service import verify_services
 
     services = [v for s in run.plan.systems for v in run.topology.system_by_id[s].services]
     replicated = [v for v in services if v.nature is Nature.REPLICATED]
-    return tuple(await verify_services(replicated, means.rows, Options(parts=(Part.POSITIONS, Part.CONTENT))))
+    return await verify(replicated, run.topology, means.readers, Options(parts=PROVEN))
 
 
 def exit_code(error: DrctlError | None, measured: Measurements | None, proofs: Collection[ServiceProof] | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from orchestrator.diskfile import read, write
 from orchestrator.errors import BadFile, Refused, Usage, guess
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import TOUCHING, Plan
-from orchestrator.model.topology import Instance, Topology
+from orchestrator.model.topology import Topology
 
 if TYPE_CHECKING:
     from orchestrator.carry import Injector
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.base import Actor, Prober
     from orchestrator.team.member import Member
     from orchestrator.team.observers import Watch
-    from orchestrator.verification.objects_source import ObjectSource
-    from orchestrator.verification.source import RowSource
+    from orchestrator.verification.estate import Readers
 
 OBSERVE_WITHIN_S = 2.0
 """Bound of one look; a dead centre costs this once, for all its instances at the same time."""
@@ -45,13 +44,11 @@ class Context:
     actors: Mapping[str, Actor]
     recorders: Mapping[str, Actor]
     """Actors of a rehearsal: they write down, and have no way to a real one."""
-    rows: Callable[[Instance], RowSource]
+    readers: Readers
     canary_rows: CanaryRows
     injector: Injector | None
     centre: str = ""
     """Where this controller stands; empty: not said."""
-    objects: Mapping[str, Callable[[Instance], ObjectSource]] | None = None
-    """Reads one copy of a bucket, by kind of service; the other replicated kinds hold rows."""
     witness: tuple[str, ...] = ()
     """URLs of the witness' members; empty: there is none."""
 
@@ -112,10 +109,6 @@ class Context:
             return read(self._memory, Snapshot)
         except BadFile:
             return None
-
-    def row_source(self, instance: Instance) -> RowSource:
-        """Reads the content of one copy."""
-        return self.rows(instance)
 
     def timings(self) -> Timings:
         """Forecasts of how long actions take: as measured in past runs, else by default."""

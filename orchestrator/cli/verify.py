@@ -120,6 +120,7 @@ def verify(
     content    every table is compared at one common position
     drift      schema, extensions, roles and settings are the same
     storage    the replica's own checks of its pages, tables and indexes (amcheck); only where asked for
+    names      the objects that a database's rows name are in its bucket, in each centre
 
     Exit code 0: everything is proven equal; 3: a difference, or it could not be told; 6: nothing could be read.
 
@@ -184,16 +185,10 @@ def choose(topology: Topology, systems: Collection[str], centres: Collection[str
 async def _prove(
     context: Context, services: tuple[Service, ...], options: Options, output: str
 ) -> tuple[ServiceProof, ...]:
-    from orchestrator.verification.objects import verify_buckets
-    from orchestrator.verification.service import verify_services
+    from orchestrator.verification import estate
 
-    memory, teller, kinds = context.home / "verification", _teller(context.lang, output), context.objects or {}
-    tables = [s for s in services if s.kind not in kinds]
-    found = list(await verify_services(tables, context.row_source, options, teller, memory)) if tables else []
-    for kind, source in kinds.items():
-        found += await verify_buckets([s for s in services if s.kind == kind], source, options, teller)
-    order = [s.id for s in services]
-    return tuple(sorted(found, key=lambda proof: order.index(proof.service)))
+    memory, teller = context.home / "verification", _teller(context.lang, output)
+    return await estate.verify(services, context.topology, context.readers, options, progress=teller, memory=memory)
 
 
 def _against(context: Context, name: str, options: Options, output: str) -> int:
@@ -202,8 +197,10 @@ def _against(context: Context, name: str, options: Options, output: str) -> int:
 
     refuse_unknown("instance", [name], context.topology.instance_by_id)
     service = context.topology.service_by_id[context.topology.instance_by_id[name].service]
+    if (rows := context.readers.rows.get(service.kind)) is None:
+        raise Usage(f"{name} holds no rows: it is of kind {service.kind}", hint="--against compares databases only")
     teller = _teller(context.lang, output)
-    primary, content = quickly.run(compare_against(service, context.row_source, name, options, teller))
+    primary, content = quickly.run(compare_against(service, rows, name, options, teller))
     if output == "json":
         echo_json(content)
     else:
@@ -226,7 +223,8 @@ def _show(proofs: tuple[ServiceProof, ...], lang: str, output: str) -> None:
 
 def _exit_code(proofs: tuple[ServiceProof, ...]) -> int:
     if not proofs:
-        raise Findings("nothing was verified: the chosen centres hold primaries only", hint="take --centre away")
+        hint = "take --centre or --only away"
+        raise Findings("nothing was verified: the chosen services hold nothing of that to prove there", hint=hint)
     if not any(proof.readable for proof in proofs):
         raise Unreadable("no instance of any service could be read", hint="`drctl check` shows what answers")
     return 0 if proof_ok(proofs) else Findings.exit_code

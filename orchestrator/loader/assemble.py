@@ -75,6 +75,7 @@ def _build(file: TopologyFile, found: Sequence[Draft], places: Places, kinds: Ma
     made = (builder.system(draft, depends[draft.id]) for draft in found)
     built = [one for one in made if one is not None]
     judge.served(built, found, problems)
+    judge.named(built, problems)
     whole = problems.noted == 0
     for placed in (p for b in built for p in b.services):
         judge.copies(placed, problems)

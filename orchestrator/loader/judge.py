@@ -9,6 +9,7 @@ from orchestrator.loader.build import Built, Placed
 from orchestrator.loader.copies import feeds
 from orchestrator.loader.expand import Draft
 from orchestrator.loader.places import Places
+from orchestrator.model.objects import NAMED_BY, named_by
 from orchestrator.model.topology import Nature, Objective, Role
 from orchestrator.yamlfile import Problems, Where, did_you_mean, shown
 from orchestrator.yamltypes import spell
@@ -77,6 +78,20 @@ def served(built: Sequence[Built], drafts: Sequence[Draft], problems: Problems) 
     cycle = _cycle(graph)
     if cycle:
         problems.add(places[cycle[0]], f"services that serve each other: {_named(cycle)}", "")
+
+
+def named(built: Sequence[Built], problems: Problems) -> None:
+    """Note buckets whose objects are said to be named by a service that the estate does not have, or by no column."""
+    known = {placed.service.id for one in built for placed in one.services}
+    for placed in (p for one in built for p in one.services if p.service.param(NAMED_BY)):
+        where = (*placed.where, "params", NAMED_BY)
+        try:
+            found = named_by(placed.service)
+        except ValueError as error:
+            problems.add(where, str(error), "for example `db public.files.key`, or `other-system/db public.files.key`")
+            continue
+        if found is not None and found[0] not in known:
+            problems.add(where, f"`{NAMED_BY}` names an unknown service `{found[0]}`", did_you_mean(found[0], known))
 
 
 def copies(placed: Placed, problems: Problems) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from orchestrator.model.topology import Frozen, Setting
+from orchestrator.model.topology import Frozen, Service, Setting
 
 
 class Versioning(StrEnum):
@@ -95,6 +95,39 @@ class Facts(Frozen, kw_only=True):
     tags: int = 0
     replication: str = ""
     """Replication status as the server states it."""
+
+
+class NameColumn(Frozen, kw_only=True):
+    """The column of a database whose values are keys of a bucket."""
+
+    schema: str
+    table: str
+    name: str
+
+    @property
+    def full_name(self) -> str:
+        """As an operator writes it: schema.table.column."""
+        return f"{self.schema}.{self.table}.{self.name}"
+
+
+NAMED_BY = "named_by"
+"""The parameter of a bucket that says which column of which service names its objects."""
+
+
+def named_by(bucket: Service) -> tuple[str, NameColumn] | None:
+    """Id of the service and its column that name a bucket's objects; None: nothing is said of it.
+
+    Raises:
+        ValueError: it is not `SERVICE schema.table.column`.
+    """
+    if not (said := bucket.param(NAMED_BY)):
+        return None
+    service, _, place = said.partition(" ")
+    parts = place.strip().split(".")
+    if len(parts) != len(("schema", "table", "column")) or not all(parts):
+        raise ValueError(f"`{said}` is not SERVICE schema.table.column")
+    column = NameColumn(schema=parts[0], table=parts[1], name=parts[2])
+    return service if "/" in service else f"{bucket.system}/{service}", column
 
 
 MD5_HEX = 32

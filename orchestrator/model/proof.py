@@ -24,6 +24,8 @@ class Part(StrEnum):
     """Schema, extensions, roles and settings."""
     STORAGE = "storage"
     """Pages and indexes of the replica, by its own server's checks."""
+    NAMES = "names"
+    """The objects that a database's rows name are in the bucket; of each centre, not of a replica."""
 
 
 class Sameness(StrEnum):
@@ -238,6 +240,37 @@ class ReplicaProof(Frozen):
                 return self.drift.verdict if self.drift else None
             case Part.STORAGE:
                 return self.storage.verdict if self.storage else None
+            case Part.NAMES:
+                return None
+
+
+class NamesProof(Frozen, kw_only=True):
+    """One statement over a database and a bucket in one centre: what users would find if it served them now."""
+
+    bucket: str
+    """Instance of the bucket."""
+    database: str
+    """Instance of the database."""
+    column: str
+    """That names the objects: schema.table.column."""
+    named: int
+    """Objects that rows name, each once."""
+    stored: int
+    missing: tuple[str, ...] = ()
+    """Named and not stored, the first ones."""
+    missing_count: int = 0
+    unnamed: tuple[str, ...] = ()
+    """Stored and not named, the first ones. No harm by itself: an object may be written before its row."""
+    unnamed_count: int = 0
+    reason: Text = NOTHING
+    """Why it could not be told."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS only where something is named and all of it is stored."""
+        if self.missing_count:
+            return Verdict.FAIL
+        return Verdict.UNKNOWN if self.reason.en or not self.named else Verdict.PASS
 
 
 class ServiceProof(Frozen):
@@ -253,13 +286,17 @@ class ServiceProof(Frozen):
     readable: bool = True
     """At least one instance answered."""
     took_s: float = 0.0
+    names: tuple[NamesProof, ...] | None = None
+    """Of each centre with a copy of the bucket and of the database that names its objects; None: not asked."""
 
     @property
     def ok(self) -> bool:
-        """Every asked part of every replica passed; nothing asked or no replica is not ok."""
-        if not self.primary or not self.replicas or self.reason.en:
+        """Every asked part of every replica, and of every centre, passed; nothing asked or no replica is not ok."""
+        if not self.primary or self.reason.en or (self.asked and not self.replicas) or self.names == ():
             return False
-        return all(self.proven(replica) for replica in self.replicas)
+        told = [self.proven(replica) for replica in self.replicas] if self.asked else []
+        told += [statement.verdict is Verdict.PASS for statement in self.names or ()]
+        return bool(told) and all(told)
 
     def proven(self, replica: ReplicaProof) -> bool:
         """Every asked part of a replica that is meant for it passed; none is never enough."""

@@ -41,6 +41,7 @@ S3_BUCKET = Kind(
     name="s3-bucket",
     nature=Nature.REPLICATED,
     params=(
+        "named_by",
         "profile",
         "region",
         "tls",

@@ -55,6 +55,11 @@ HEADS = {
     Part.DRIFT: Text(en="drift", zh="漂移"),
     Part.STORAGE: Text(en="storage", zh="存储"),
 }
+LACKING = Text(en="named, and not in the bucket", zh="已引用但存储桶中不存在")
+NO_PAIR = Text(
+    en="no centre holds a copy of the bucket and one of the database that can be read",
+    zh="没有同时持有存储桶与可读数据库副本的中心",
+)
 
 
 def render(proofs: Sequence[ServiceProof], lang: str) -> RenderableType:
@@ -64,7 +69,8 @@ def render(proofs: Sequence[ServiceProof], lang: str) -> RenderableType:
 
     details = [line for proof in proofs for line in service_lines(proof, lang)]
     verdict = Verdict.PASS if proof_ok(proofs) else Verdict.FAIL
-    parts: list[RenderableType] = [_table(proofs, lang), *([""] if details else [])]
+    table = [_table(proofs, lang)] if any(proof.replicas for proof in proofs) else []
+    parts: list[RenderableType] = [*table, *([""] if table and details else [])]
     parts += [Styled(line) for line in details]
     return Group(*parts, "", Styled(summary(proofs, lang), style=STYLE[verdict]))
 
@@ -74,7 +80,7 @@ def _table(proofs: Sequence[ServiceProof], lang: str) -> Table:
     from rich.text import Text as Styled
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    asked = [part for part in Part if any(part in proof.asked for proof in proofs)]
+    asked = [part for part in HEADS if any(part in proof.asked for proof in proofs)]
     for head in (REPLICA, *(HEADS[part] for part in asked), METHOD):
         table.add_column(head.of(lang), no_wrap=True)
     for proof in proofs:
@@ -167,9 +173,28 @@ def service_lines(proof: ServiceProof, lang: str) -> Iterator[str]:
             yield from drift_lines(replica.instance, replica.drift, lang)
         if replica.storage is not None:
             yield from storage_lines(replica.instance, replica.storage, lang)
+    yield from names_lines(proof, lang)
     effects = [r.content.effect for r in proof.replicas if r.content and r.content.effect]
     if effects:
         yield effect_line(proof.primary, effects[0], lang)
+
+
+def names_lines(proof: ServiceProof, lang: str) -> Iterator[str]:
+    """The one statement over database and bucket, a line for each centre, then what is missing."""
+    if proof.names == ():
+        yield f"{proof.service}: {NO_PAIR.of(lang)}"
+    for told in proof.names or ():
+        head = f"{MARK[told.verdict]} {told.database} ({told.column}) → {told.bucket}: "
+        counts = Text(
+            en=f"{told.named:,} named, {told.stored:,} stored, {told.missing_count:,} missing, "
+            f"{told.unnamed_count:,} that no row names",
+            zh=f"引用 {told.named:,} 个，存有 {told.stored:,} 个，缺失 {told.missing_count:,} 个，"
+            f"未被引用 {told.unnamed_count:,} 个",
+        )
+        yield head + "; ".join(text.of(lang) for text in (told.reason, counts) if text.en)
+        yield from (f"    {LACKING.of(lang)}: {name}" for name in told.missing)
+        if len(told.missing) < told.missing_count:
+            yield "    …"
 
 
 def drift_lines(instance: str, drift: DriftProof, lang: str) -> Iterator[str]:
@@ -254,10 +279,18 @@ def summary(proofs: Sequence[ServiceProof], lang: str) -> str:
     replicas = [(p, r) for p in proofs for r in p.replicas]
     good = sum(p.proven(r) for p, r in replicas)
     took_s = max((p.took_s for p in proofs), default=0.0)
-    return Text(
-        en=f"{good} of {len(replicas)} replicas proven, {len(proofs)} services · took {took_s:.1f} s",
-        zh=f"{len(replicas)} 个副本中 {good} 个得到证明，共 {len(proofs)} 个组件 · 用时 {took_s:.1f} 秒",
-    ).of(lang)
+    told = [statement.verdict for proof in proofs for statement in proof.names or ()]
+    whole = told.count(Verdict.PASS)
+    copies = Text(en=f"{good} of {len(replicas)} replicas proven, ", zh=f"{len(replicas)} 个副本中 {good} 个得到证明，")
+    named = Text(
+        en=f"{whole} of {len(told)} statements over a database and its bucket hold, ",
+        zh=f"数据库与存储桶一致性声明 {len(told)} 项中 {whole} 项成立，",
+    )
+    rest = Text(
+        en=f"{len(proofs)} services · took {took_s:.1f} s", zh=f"共 {len(proofs)} 个组件 · 用时 {took_s:.1f} 秒"
+    )
+    shown = [copies] * bool(replicas or not told) + [named] * bool(told) + [rest]
+    return "".join(text.of(lang) for text in shown)
 
 
 def render_comparison(left: str, right: str, content: ContentProof, lang: str) -> RenderableType:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -20,6 +20,7 @@ from orchestrator.model.proof import (
     CanaryProof,
     ContentProof,
     Method,
+    NamesProof,
     Part,
     Progress,
     ReplicaProof,
@@ -29,8 +30,9 @@ from orchestrator.model.proof import (
     TableProof,
 )
 from orchestrator.model.rows import RowsUnreadable
-from orchestrator.model.topology import Instance, Service, Text
+from orchestrator.model.topology import Service, Text
 from orchestrator.verification import objects_canary
+from orchestrator.verification.names import Naming, prove_names
 from orchestrator.verification.objects_facts import compare_facts
 from orchestrator.verification.objects_settle import Case, Settled, settle, shown
 from orchestrator.verification.objects_source import ObjectSource
@@ -46,34 +48,38 @@ LISTED = Text(
     en="listings of all copies are merged in one pass; what differs is looked at again after the declared lag",
     zh="各副本清单一次归并比对；差异在声明的延迟之后复核",
 )
-NO_PART = Text(en="a bucket has no positions to prove", zh="存储桶没有位点可供证明")
-
-
-async def verify_buckets(
-    services: Sequence[Service],
-    objects: Callable[[Instance], ObjectSource],
-    options: Options,
-    progress: Progress | None = None,
-) -> tuple[ServiceProof, ...]:
-    """Prove buckets, one after the other; one with nothing to prove in the chosen centres is left out."""
-    proofs = [await verify_bucket(s, {i.id: objects(i) for i in s.instances}, options, progress) for s in services]
-    return tuple(p for p in proofs if p.replicas or not (options.centres and p.primary))
 
 
 async def verify_bucket(
-    service: Service, sources: Mapping[str, ObjectSource], options: Options, progress: Progress | None = None
+    service: Service,
+    sources: Mapping[str, ObjectSource],
+    options: Options,
+    progress: Progress | None = None,
+    naming: Naming | None = None,
 ) -> ServiceProof:
-    """Prove (or disprove) that every copy of a bucket holds what the primary's holds; never raises for a bad world.
+    """Prove (or disprove) that every copy of a bucket holds what the primary's holds, and what its database names.
 
-    The primary is the one whose zone takes writes now; where no copy can tell, the declared one.
+    The primary is the one whose zone takes writes now; where no copy can tell, the declared one. Never raises for a bad
+    world. Sources are closed at the end, those of `naming` too.
     """
     begun = time.monotonic()
     try:
         looks = await asyncio.gather(*(_look(s) for s in sources.values()))
         proof = await _prove(service, sources, dict(zip(sources, looks, strict=True)), options, progress)
+        if naming is not None:
+            proof = msgspec.structs.replace(proof, names=await _names(service, sources, options, naming))
     finally:
-        await asyncio.gather(*(s.close() for s in sources.values()))
+        readers = [*sources.values(), *(naming.sources.values() if naming else ())]
+        await asyncio.gather(*(reader.close() for reader in readers))
     return msgspec.structs.replace(proof, took_s=time.monotonic() - begun)
+
+
+async def _names(
+    service: Service, sources: Mapping[str, ObjectSource], options: Options, naming: Naming
+) -> tuple[NamesProof, ...]:
+    chosen = [i for i in service.instances if not options.centres or i.centre in options.centres]
+    lags_s = {i.centre: lag_s(service, i.id) for i in chosen}
+    return await prove_names(naming, {i.centre: sources[i.id] for i in chosen}, lags_s, options)
 
 
 async def _look(source: ObjectSource) -> BucketStanding | RowsUnreadable:
@@ -94,7 +100,7 @@ async def _prove(
     primary, why = primary_of(service, looks)
     proof = ServiceProof(service=service.id, primary=primary, asked=asked, readable=bool(stands), reason=why)
     if not primary or not asked:
-        return proof if asked else msgspec.structs.replace(proof, reason=NO_PART)
+        return proof
     ours = stands[primary]
     names = [i.id for i in service.instances if i.id != primary]
     chosen = [n for n in names if not options.centres or n.rpartition("@")[2] in options.centres]

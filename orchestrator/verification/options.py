@@ -9,7 +9,7 @@ from orchestrator.model.proof import Part, Progress, ProofProgress
 from orchestrator.model.topology import Frozen, Text
 
 TELL_EVERY_S = 0.25
-DEFAULT_PARTS = (Part.POSITIONS, Part.CANARY, Part.CONTENT, Part.DRIFT)
+DEFAULT_PARTS = (Part.POSITIONS, Part.CANARY, Part.CONTENT, Part.DRIFT, Part.NAMES)
 
 
 class Options(Frozen):

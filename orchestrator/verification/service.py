@@ -45,6 +45,7 @@ from orchestrator.verification.storage import prove_storage
 
 P = TypeVar("P")
 LOOK_WITHIN_S = 5.0
+PARTS = tuple(part for part in Part if part is not Part.NAMES)
 AT_ONCE = 2
 """Services that are verified at the same time; more would only load the servers."""
 APART = Text(en="the copies do not follow each other", zh="两个副本之间没有复制关系")
@@ -67,6 +68,7 @@ async def verify_service(
     found writable now, whatever the topology declares. Never raises for a bad world: what cannot be told is UNKNOWN.
     """
     begun = time.monotonic()
+    options = msgspec.structs.replace(options, parts=tuple(p for p in options.parts if p in PARTS))
     frame = Frame(options, Pace(service.id, progress), begun, ledger)
     try:
         looks = await asyncio.gather(*(_look(source) for source in sources.values()))
@@ -78,15 +80,15 @@ async def verify_service(
 
 async def verify_services(
     services: Sequence[Service],
-    rows: Callable[[Instance], RowSource],
+    rows: Mapping[str, Callable[[Instance], RowSource]],
     options: Options,
     progress: Progress | None = None,
     memory: Path | None = None,
 ) -> tuple[ServiceProof, ...]:
     """Prove services, AT_ONCE at a time, in the order given; with a budget the one with the oldest proof first.
 
-    One whose only instance in the chosen centres is its primary has nothing to prove there and is left out. `memory` is
-    the folder in which is remembered what was proven, and how far an interrupted comparison had come.
+    `rows` reads a copy, by the service's kind. `memory` is the folder in which is remembered what was proven, and how
+    far an interrupted comparison had come.
     """
     free = asyncio.Semaphore(AT_ONCE)
     begun = time.monotonic()
@@ -98,14 +100,13 @@ async def verify_services(
             if options.budget_s is not None:
                 left_s = max(0.0, begun + options.budget_s - time.monotonic())
                 left = msgspec.structs.replace(options, timeout_s=left_s, budget_s=left_s)
-            sources = {i.id: rows(i) for i in service.instances}
+            sources = {i.id: rows[service.kind](i) for i in service.instances}
             return await verify_service(service, sources, left, progress, ledgers[service.id])
 
     order = oldest_first(ledgers) if options.budget_s is not None else list(ledgers)
     by_id = {service.id: service for service in services}
     proofs = dict(zip(order, await asyncio.gather(*(prove(by_id[name]) for name in order)), strict=True))
-    found = [proofs[service.id] for service in services]
-    return tuple(p for p in found if p.replicas or not (options.centres and p.primary))
+    return tuple(proofs[service.id] for service in services)
 
 
 async def _look(source: RowSource) -> Standing | RowsUnreadable:

@@ -26,6 +26,7 @@ from orchestrator.executor import execute
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Mode, Verb
 from orchestrator.model.run import RunState
+from orchestrator.verification.estate import Readers
 from tests.simestate import step
 from tests.simworld import SimActor
 from tests.stage import A, B, Stage
@@ -35,7 +36,8 @@ class SimMeans:
     """Means over a stage's world; `full` makes an action meet a full disk of our own."""
 
     state, lang, injector = "", "en", None
-    rows = canary_rows = staticmethod(lambda *_: pytest.fail("an isolated exercise reads no rows"))
+    readers = Readers(rows={}, objects={}, names={})
+    canary_rows = staticmethod(lambda *_: pytest.fail("an isolated exercise reads no rows"))
 
     def __init__(self, stage: Stage, *, full: str = "") -> None:
         self.home, self._stage, self._full = stage.home, stage, full

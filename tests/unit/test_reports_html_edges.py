@@ -208,3 +208,16 @@ def test_differences_between_copies_are_named(lost: Path, tmp_path: Path) -> Non
     (folder / "proofs.json").write_text(json.dumps(proofs))
     words = Page(report_html(folder, "en")).words
     assert "1 rows differ: missing 4711" in words and "different" in words
+
+
+def test_one_statement_over_a_database_and_its_bucket_stands_beside_the_copies(lost: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lost, tmp_path / "run"))
+    proofs = json.loads((folder / "proofs.json").read_text())
+    told = {"bucket": "sharing/files@b", "database": "sharing/db@b", "column": "public.files.key", "stored": 4999}
+    whole = told | {"named": 4999}
+    lacking = told | {"named": 5001, "missing": ["../up", "文/件"], "missing_count": 2}
+    proofs[0]["names"] = [whole, lacking]
+    (folder / "proofs.json").write_text(json.dumps(proofs))
+    words = Page(report_html(folder, "en")).words
+    assert "5,001 objects named, 4,999 stored, 2 missing, 0 that no row names ../up, 文/件" in words
+    assert "sharing/db@b public.files.key → sharing/files@b pass 4,999 objects named" in words

@@ -102,7 +102,7 @@ def _proofs(view: View) -> Markup:
         words("Verdict", "判定"),
     )
     rows = [row for p in proofs for row in _proof_rows(view, p)]
-    return join((table(heads, rows[:ROWS_MAX], numeric=(3, 4, 5)), *_differences(view)))
+    return join((table(heads, rows[:ROWS_MAX], numeric=(3, 4, 5)), *_named(view), *_differences(view)))
 
 
 def _proof_rows(view: View, proof: ServiceProof) -> list[tuple[Child, ...]]:
@@ -136,6 +136,24 @@ def _proof_row(view: View, proof: ServiceProof, replica: ReplicaProof) -> tuple[
         str(content.count(Sameness.DIFFERENT)) if content else "–",
         pill(light, said),
     )
+
+
+def _named(view: View) -> list[Markup]:
+    """Database and bucket together: a sentence for each centre."""
+    words, found = view.words, []
+    for told in (told for proof in view.dossier.proofs for told in proof.names or ()):
+        counts = words(
+            f"{told.named:,} objects named, {told.stored:,} stored, {told.missing_count:,} missing, "
+            f"{told.unnamed_count:,} that no row names",
+            f"引用 {told.named:,} 个对象，存有 {told.stored:,} 个，缺失 {told.missing_count:,} 个，"
+            f"未被引用 {told.unnamed_count:,} 个",
+        )
+        light = {"pass": Light.GOOD, "fail": Light.BAD}.get(told.verdict, Light.WARN)
+        names = code(", ".join(told.missing)) if told.missing else ""
+        why = f"{words.of(told.reason)} " if told.reason.en else ""
+        pair = code(f"{told.database} {told.column} → {told.bucket}")
+        found.append(para(pair, " ", pill(light, words.name(told.verdict)), f" {why}{counts} ", names))
+    return found[:ROWS_MAX]
 
 
 def _differences(view: View) -> list[Markup]:
