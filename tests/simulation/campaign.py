@@ -18,6 +18,8 @@ CHUNK = 250
 """Seeds that a worker takes at once."""
 SWEPT = 16
 """Seeds after which a worker clears away what they left: while it is still in the processor's cache."""
+SWEPT_WHOLE = 128
+"""One chunk of so many is followed by a search through everything, for states that were forgotten."""
 SHOWN = 5
 """Violations that are kept with their seeds, by rule."""
 
@@ -94,7 +96,10 @@ def _begin() -> None:
 
 def _work(chunk: tuple[int, int]) -> Tally:
     tally = run_chunk(_DRIVER[0], *chunk)
+    if chunk[0] // CHUNK % SWEPT_WHOLE == 0:
+        gc.unfreeze()  # states that were forgotten meanwhile
     gc.collect()
+    gc.freeze()  # the states that are kept: looked through after each chunk, they cost more than the seeds in the end
     return tally
 
 
