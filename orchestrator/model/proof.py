@@ -76,6 +76,10 @@ class RowDifference(Frozen):
     columns: tuple[ColumnDifference, ...] = ()
 
 
+BUCKET = "bucket"
+"""Stands where a table's database does, where the copies are those of a bucket."""
+
+
 class TableProof(Frozen):
     """One table (or sequence) of one replica against the primary."""
 

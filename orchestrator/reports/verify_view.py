@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import (
+    BUCKET,
     CanaryProof,
     ContentProof,
     DriftProof,
@@ -55,6 +56,7 @@ HEADS = {
     Part.DRIFT: Text(en="drift", zh="漂移"),
     Part.STORAGE: Text(en="storage", zh="存储"),
 }
+ROWS, OBJECTS = Text(en="rows", zh="行"), Text(en="objects", zh="个对象")
 LACKING = Text(en="named, and not in the bucket", zh="已引用但存储桶中不存在")
 NO_PAIR = Text(
     en="no centre holds a copy of the bucket and one of the database that can be read",
@@ -251,10 +253,11 @@ def table_lines(instance: str, table: TableProof, lang: str) -> Iterator[str]:
     head = f"{instance} {table.database}.{table.table}: {WORDS[table.sameness].of(lang)}"
     if table.differing:
         least = Text(en="at least ", zh="至少 ").of(lang) if table.more else ""
-        rows = Text(en=f"{least}{table.differing} rows", zh=f"{least}{table.differing} 行").of(lang)
+        unit = OBJECTS if table.database == BUCKET else ROWS
+        rows = Text(en=f"{least}{table.differing} {unit.en}", zh=f"{least}{table.differing} {unit.zh}").of(lang)
         counted = Text(
-            en=f"primary {table.rows_left}, replica {table.rows_right} rows",
-            zh=f"主库 {table.rows_left} 行，备库 {table.rows_right} 行",
+            en=f"primary {table.rows_left}, replica {table.rows_right} {unit.en}",
+            zh=f"主副本 {table.rows_left} {unit.zh}，副本 {table.rows_right} {unit.zh}",
         ).of(lang)
         head += f", {rows} ({counted})"
     yield head + (f": {table.reason.of(lang)}" if table.reason.en else "")

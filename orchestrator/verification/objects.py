@@ -16,6 +16,7 @@ import msgspec
 from orchestrator.model.objects import BucketStanding
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import (
+    BUCKET,
     NOTHING,
     CanaryProof,
     ContentProof,
@@ -42,8 +43,6 @@ from orchestrator.verification.result import explain
 
 LOOK_WITHIN_S = 5.0
 PARTS = (Part.CANARY, Part.CONTENT)
-BUCKET = "bucket"
-"""Stands where a table's database does."""
 LISTED = Text(
     en="listings of all copies are merged in one pass; what differs is looked at again after the declared lag",
     zh="各副本清单一次归并比对；差异在声明的延迟之后复核",
