@@ -138,7 +138,7 @@ class Comparison:
     def remember(self, copy: Copy, table: Table, proof: TableProof, ground: Ground) -> None:
         """Write down what came of a table."""
         if proof.sameness is Sameness.DIFFERENT:
-            self.ledger.forget(copy.name, table)
+            self.ledger.forget(copy.name, table.database, table.full_name)
         if proof.sameness is not Sameness.EQUAL or not copy.copies:
             return
         self.ledger.note_proven(
@@ -170,10 +170,14 @@ def before(table: Table, done: Proven) -> TableProof:
     )
 
 
+def unfitted(last: str) -> Text:
+    """Why a rolling run says nothing of something, and when it was last proven (ISO 8601; empty: never)."""
+    if not last:
+        return Text(en="did not fit into the budget, and was never proven", zh="超出时间预算，且从未得到证明")
+    return Text(en=f"did not fit into the budget; last proven at {last}", zh=f"超出时间预算；上次证明于 {last}")
+
+
 def left_out(table: Table, last: str) -> TableProof:
     """A table that a rolling run did not come to: named with its last proof; without one it could not be told."""
-    if not last:
-        reason = Text(en="did not fit into the budget, and was never proven", zh="超出时间预算，且从未得到证明")
-        return table_proof(table, Sameness.UNKNOWN, reason, Method.RECHECK)
-    reason = Text(en=f"did not fit into the budget; last proven at {last}", zh=f"超出时间预算；上次证明于 {last}")
-    return msgspec.structs.replace(table_proof(table, Sameness.SKIPPED, reason, Method.RECHECK), proven_at=last)
+    found = table_proof(table, Sameness.SKIPPED if last else Sameness.UNKNOWN, unfitted(last), Method.RECHECK)
+    return msgspec.structs.replace(found, proven_at=last)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from orchestrator.model.objects import named_by
-from orchestrator.model.proof import Part, Progress, ServiceProof
+from orchestrator.model.proof import Part, Progress, Sameness, ServiceProof
 from orchestrator.model.topology import Instance, Service, Topology
-from orchestrator.verification import objects, service
+from orchestrator.verification import objects
+from orchestrator.verification import service as rows
+from orchestrator.verification.copies import unfitted
+from orchestrator.verification.ledger import Ledger, Proven, ledger_of, now, oldest_first
 from orchestrator.verification.names import Naming
 from orchestrator.verification.names_source import NameSource
 from orchestrator.verification.objects_source import ObjectSource
@@ -26,6 +33,10 @@ class Readers:
     names: Mapping[str, Callable[[Instance], NameSource]]
 
 
+AT_ONCE = 2
+"""Services that are verified at the same time; more would only load the servers."""
+
+
 async def verify(
     services: Sequence[Service],
     topology: Topology,
@@ -35,26 +46,85 @@ async def verify(
     progress: Progress | None = None,
     memory: Path | None = None,
 ) -> tuple[ServiceProof, ...]:
-    """Prove services, in the order given; one that holds nothing to prove of these parts or centres is left out.
+    """Prove services, AT_ONCE at a time, in the order given; with a budget the one with the oldest proof first.
 
-    `memory` is the folder in which is remembered what was proven of rows.
+    One that holds nothing to prove of these parts or centres is left out. `memory` is the folder in which is remembered
+    what was proven, and how far an interrupted comparison of rows had come.
     """
-    tables = [s for s in services if s.kind in readers.rows and set(service.PARTS) & set(options.parts)]
-    found = [*await service.verify_services(tables, readers.rows, options, progress, memory)]
-    for bucket in (s for s in services if s.kind in readers.objects):
-        naming = _naming(bucket, topology, readers) if Part.NAMES in options.parts else None
-        if naming is not None or set(objects.PARTS) & set(options.parts):
-            sources = {i.id: readers.objects[bucket.kind](i) for i in bucket.instances}
-            found.append(await objects.verify_bucket(bucket, sources, options, progress, naming))
-    order = [s.id for s in services]
-    told = (p for p in found if p.replicas or p.names or not (options.centres and p.primary))
-    return tuple(sorted(told, key=lambda proof: order.index(proof.service)))
+    work = _Work(topology, readers, options, progress, time.monotonic())
+    chosen = {s.id: s for s in services if work.proves(s)}
+    ledgers = {name: ledger_of(memory, name) for name in chosen}
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def prove(name: str) -> ServiceProof:
+        async with free:
+            return await work.prove(chosen[name], ledgers[name])
+
+    order = oldest_first(ledgers) if options.budget_s is not None else list(chosen)
+    proofs = dict(zip(order, await asyncio.gather(*map(prove, order)), strict=True))
+    told = (proofs[name] for name in chosen)
+    return tuple(p for p in told if p.replicas or p.names or not (options.centres and p.primary))
 
 
-def _naming(bucket: Service, topology: Topology, readers: Readers) -> Naming | None:
-    """Who names the objects of a bucket; None where nobody is said to, or its kind cannot be read."""
-    if (said := named_by(bucket)) is None:
-        return None
-    database = topology.service_by_id[said[0]]
-    read = readers.names.get(database.kind)
-    return Naming(said[1], {i.centre: read(i) for i in database.instances} if read else {})
+@dataclass(frozen=True)
+class _Work:
+    """One verification of many services."""
+
+    topology: Topology
+    readers: Readers
+    options: Options
+    progress: Progress | None
+    begun: float
+    """By time.monotonic()."""
+
+    def proves(self, service: Service) -> bool:
+        """Whether any part that is asked for can be proven of it."""
+        asked = set(self.options.parts)
+        if service.kind in self.readers.rows:
+            return bool(asked & set(rows.PARTS))
+        if service.kind in self.readers.objects:
+            return bool(asked & set(objects.PARTS)) or self._naming(service) is not None
+        return False
+
+    async def prove(self, service: Service, ledger: Ledger) -> ServiceProof:
+        """One service, in what is left of the budget."""
+        options = self._left()
+        if (read := self.readers.rows.get(service.kind)) is not None:
+            sources = {i.id: read(i) for i in service.instances}
+            return await rows.verify_service(service, sources, options, self.progress, ledger)
+        if options.budget_s == 0:
+            return ServiceProof(service=service.id, primary="", asked=options.parts, reason=unfitted(ledger.oldest()))
+        copies = {i.id: self.readers.objects[service.kind](i) for i in service.instances}
+        proof = await objects.verify_bucket(service, copies, options, self.progress, self._naming(service))
+        remember(ledger, proof)
+        return proof
+
+    def _left(self) -> Options:
+        if self.options.budget_s is None:
+            return self.options
+        left_s = max(0.0, self.begun + self.options.budget_s - time.monotonic())
+        return replace(self.options, timeout_s=left_s, budget_s=left_s)
+
+    def _naming(self, bucket: Service) -> Naming | None:
+        """Who names the objects of a bucket; None where that is not asked for, or nobody is said to."""
+        if Part.NAMES not in self.options.parts or (said := named_by(bucket)) is None:
+            return None
+        database = self.topology.service_by_id[said[0]]
+        read = self.readers.names.get(database.kind)
+        return Naming(said[1], {i.centre: read(i) for i in database.instances} if read else {})
+
+
+def remember(ledger: Ledger, proof: ServiceProof) -> None:
+    """Note when the copies of a bucket were last proven; one that differs stands on no proof any more."""
+    for replica in proof.replicas:
+        for table in replica.content.tables if replica.content else ():
+            if table.sameness is Sameness.EQUAL:
+                ledger.note_proven(
+                    Proven(
+                        instance=replica.instance, database=table.database, table=table.table, mark="", copies="",
+                        position=0, at=now(), on_cut=False, rows=table.rows_left,
+                    )
+                )  # fmt: skip
+            elif table.sameness is Sameness.DIFFERENT:
+                ledger.forget(replica.instance, table.database, table.table)
+    ledger.save()

@@ -154,9 +154,9 @@ class Ledger:
         self._proven[_key(proven)] = proven
         self._save_now_and_then()
 
-    def forget(self, instance: str, table: Table) -> None:
+    def forget(self, instance: str, database: str, table: str) -> None:
         """A table was found to be different: it stands on no proof any more."""
-        key = (instance, table.database, table.full_name)
+        key = (instance, database, table)
         self._half.pop(key, None)
         self._proven.pop(key, None)
 

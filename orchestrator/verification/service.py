@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -34,7 +33,7 @@ from orchestrator.verification import canary_row, catalogue
 from orchestrator.verification.apart import ApartJob, Side, compare_apart
 from orchestrator.verification.content import NEVER, prove_content
 from orchestrator.verification.drift import prove_drift
-from orchestrator.verification.ledger import Ledger, ledger_of, oldest_first
+from orchestrator.verification.ledger import Ledger
 from orchestrator.verification.logical import Stream, logical_position, prove_logical
 from orchestrator.verification.options import Options, Pace
 from orchestrator.verification.pacing import Brake
@@ -46,8 +45,6 @@ from orchestrator.verification.storage import prove_storage
 P = TypeVar("P")
 LOOK_WITHIN_S = 5.0
 PARTS = tuple(part for part in Part if part is not Part.NAMES)
-AT_ONCE = 2
-"""Services that are verified at the same time; more would only load the servers."""
 APART = Text(en="the copies do not follow each other", zh="两个副本之间没有复制关系")
 WRITTEN = Text(
     en="a side that is written to meanwhile differs by those writes",
@@ -76,37 +73,6 @@ async def verify_service(
     finally:
         await asyncio.gather(*(source.close() for source in sources.values()))
     return msgspec.structs.replace(proof, took_s=time.monotonic() - begun)
-
-
-async def verify_services(
-    services: Sequence[Service],
-    rows: Mapping[str, Callable[[Instance], RowSource]],
-    options: Options,
-    progress: Progress | None = None,
-    memory: Path | None = None,
-) -> tuple[ServiceProof, ...]:
-    """Prove services, AT_ONCE at a time, in the order given; with a budget the one with the oldest proof first.
-
-    `rows` reads a copy, by the service's kind. `memory` is the folder in which is remembered what was proven, and how
-    far an interrupted comparison had come.
-    """
-    free = asyncio.Semaphore(AT_ONCE)
-    begun = time.monotonic()
-    ledgers = {service.id: ledger_of(memory, service.id) for service in services}
-
-    async def prove(service: Service) -> ServiceProof:
-        async with free:
-            left = options
-            if options.budget_s is not None:
-                left_s = max(0.0, begun + options.budget_s - time.monotonic())
-                left = msgspec.structs.replace(options, timeout_s=left_s, budget_s=left_s)
-            sources = {i.id: rows[service.kind](i) for i in service.instances}
-            return await verify_service(service, sources, left, progress, ledgers[service.id])
-
-    order = oldest_first(ledgers) if options.budget_s is not None else list(ledgers)
-    by_id = {service.id: service for service in services}
-    proofs = dict(zip(order, await asyncio.gather(*(prove(by_id[name]) for name in order)), strict=True))
-    return tuple(proofs[service.id] for service in services)
 
 
 async def _look(source: RowSource) -> Standing | RowsUnreadable:

@@ -25,8 +25,8 @@ COLUMN = NameColumn(schema="public", table="files", name="key")
 class Rows:
     """The rows of one database copy as plain data; `hook` is called before every answer."""
 
-    def __init__(self, named: Iterable[bytes], batch: int = 3) -> None:
-        self.instance = "x/db@a"
+    def __init__(self, named: Iterable[bytes], batch: int = 3, instance: str = "x/db@a") -> None:
+        self.instance = instance
         self.named, self.batch, self.closed = set(named), batch, False
         self.hook: Callable[[], None] = lambda: None
 

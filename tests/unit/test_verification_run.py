@@ -137,7 +137,7 @@ def test_a_proof_counts_only_for_the_same_table_and_the_same_copies(tmp_path: Pa
         assert again.proven(instance, other, copies) is None
     assert again.proven("b", table(), "") is None
     assert again.last("b", table(mark="x")) == proven().at
-    again.forget("b", table())
+    again.forget("b", "app", table().full_name)
     assert again.proven("b", table(), "c") is None
 
 
