@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from orchestrator.verification.options import Options
 
 
+WHOLE = "two standbys are compared as a whole, in one go"
+
+
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """The seconds of a time as it is given: 90s, 30m, 2h.
 
@@ -58,6 +61,13 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--no-locks", is_flag=True, help="Never hold writers, not even for milliseconds; slower.")
 @click.option(
     "--against", default=None, metavar="INSTANCE", help="Compare the primary with a copy that follows nobody."
+)
+@click.option(
+    "--from",
+    "reference",
+    default=None,
+    metavar="INSTANCE",
+    help="Compare with this standby instead of the primary, which may be gone.",
 )
 @click.option(
     "--within",
@@ -104,6 +114,7 @@ def verify(
     show_values: bool,
     no_locks: bool,
     against: str | None,
+    reference: str | None,
     within: float,
     timeout: float,
     max_load: float,
@@ -130,6 +141,7 @@ def verify(
       drctl verify --system legal-person --only content  the tables of one system
       drctl verify --table 'public.person*' --show-values
       drctl verify --against legal-person/db@c           with a copy that was detached
+      drctl verify --from legal-person/db@b --centre c   two standbys, also without a primary
       drctl verify --max-load 20                         gently, on a busy primary
       drctl verify --budget 2h --max-load 30             every night: as much of the estate as fits
       drctl verify --incremental                         what was written since the last proof
@@ -138,6 +150,10 @@ def verify(
     from orchestrator.verification.options import DEFAULT_PARTS, Options
 
     context = open_context(settings)
+    if reference is not None:
+        refuse_unknown("instance", [reference], context.topology.instance_by_id)
+        if incremental or resume or budget is not None or max_load < 100:
+            raise Usage("--from goes with none of --incremental, --resume, --budget and --max-load", hint=WHOLE)
     options = Options(
         parts=tuple(Part(p) for p in parts) or DEFAULT_PARTS,
         centres=centres,
@@ -146,16 +162,20 @@ def verify(
         timeout_s=timeout,
         tables=tables,
         show_values=show_values,
-        locks=not no_locks,
+        reference=reference or "",
+        locks=not no_locks and not reference,
         max_load=max_load / 100,
-        watch=True,
+        watch=not reference,
         incremental=incremental,
         resume=resume,
         budget_s=budget,
     )
     if against is not None:
         return _against(context, against, options, output)
-    proofs = quickly.run(_prove(context, choose(context.topology, systems, centres), options, output))
+    chosen = choose(context.topology, systems, centres)
+    if reference is not None:
+        chosen = (_holder(context, reference),)
+    proofs = quickly.run(_prove(context, chosen, options, output))
     _show(proofs, settings.lang, output)
     return _exit_code(proofs)
 
@@ -191,14 +211,29 @@ async def _prove(
     return await estate.verify(services, context.topology, context.readers, options, progress=teller, memory=memory)
 
 
+def _holder(context: Context, name: str) -> Service:
+    """The service of an instance that holds rows.
+
+    Raises:
+        Usage: there is no such instance, or it holds none.
+    """
+    refuse_unknown("instance", [name], context.topology.instance_by_id)
+    service = context.topology.service_by_id[context.topology.instance_by_id[name].service]
+    if service.kind not in context.readers.rows:
+        raise Usage(f"{name} holds no rows: it is of kind {service.kind}", hint="only databases are compared so")
+    return service
+
+
 def _against(context: Context, name: str, options: Options, output: str) -> int:
     """Compare the primary's content with a copy that follows nobody."""
     from orchestrator.verification.service import compare_against
 
-    refuse_unknown("instance", [name], context.topology.instance_by_id)
-    service = context.topology.service_by_id[context.topology.instance_by_id[name].service]
-    if (rows := context.readers.rows.get(service.kind)) is None:
-        raise Usage(f"{name} holds no rows: it is of kind {service.kind}", hint="--against compares databases only")
+    service = _holder(context, name)
+    if options.reference and options.reference not in {i.id for i in service.instances if i.id != name}:
+        raise Usage(
+            f"{options.reference} is no other copy of {service.id}", hint="--from names another of its instances"
+        )
+    rows = context.readers.rows[service.kind]
     teller = _teller(context.lang, output)
     primary, content = quickly.run(compare_against(service, rows, name, options, teller))
     if output == "json":

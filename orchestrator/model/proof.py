@@ -282,7 +282,8 @@ class ServiceProof(Frozen):
 
     service: str
     primary: str
-    """Instance that was found to be the primary; empty where it could not be told."""
+    """Instance that was found to be the primary, or the standby that was chosen in its place; empty where it could not
+    be told."""
     asked: tuple[Part, ...]
     replicas: tuple[ReplicaProof, ...] = ()
     reason: Text = NOTHING

@@ -364,8 +364,9 @@ class SimWorld:
 
     def _was_right(self, ordered: Ordered, rule: str) -> bool:
         """Whether the action was right when it was decided: the world may have changed since the look."""
-        looked_s = self.looked_s.get(ordered.step, ordered.sent_s - LOOK_S)
-        since = looked_s - (LIE_S if self.trouble.lied else 0.0)
+        looked_s = self.looked_s.get(ordered.step, ordered.sent_s + 1.0)
+        since = looked_s if looked_s <= ordered.sent_s else ordered.sent_s - LOOK_S  # not the look of a later life
+        since -= LIE_S if self.trouble.lied else 0.0
         recent = [s for n, (_, s) in enumerate(self._past) if n + 1 == len(self._past) or self._past[n + 1][0] >= since]
         return any(all(r != rule for r, _ in s.judged(ordered.act, ordered.accepted)) for s in recent)
 

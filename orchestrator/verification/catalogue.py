@@ -46,10 +46,11 @@ async def shape_differs(follower: Follower, table: Table) -> TableProof | None:
     """
     for _ in range(ROUNDS):
         before = await follower.primary.mark_of(table)
-        await follower.reach(await follower.primary.mark())
+        await follower.reach(await follower.mark())
         theirs = await follower.replica.mark_of(table)
         if theirs == before:
             return None
+        await follower.level()
         if await follower.primary.mark_of(table) == before:
             return table_proof(table, Sameness.DIFFERENT, _mismatch(before, theirs))
     return table_proof(table, Sameness.UNKNOWN, ALTERED)
@@ -104,8 +105,9 @@ async def compare_sequences(follower: Follower, database: str, patterns: Sequenc
         RowsUnreadable: one of the copies could not be read.
     """
     before = await follower.primary.sequences(database)
-    await follower.reach(await follower.primary.mark())
+    await follower.reach(await follower.mark())
     theirs = {(s.schema, s.name): s for s in await follower.replica.sequences(database)}
+    await follower.level()
     after = {(s.schema, s.name): s for s in await follower.primary.sequences(database)}
     proofs = (
         judge_sequence(database, s, theirs.get((s.schema, s.name)), after.get((s.schema, s.name)))

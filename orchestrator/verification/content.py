@@ -44,7 +44,8 @@ async def prove_content(
     `ledger` remembers what was proven, and how far an interrupted comparison has come.
     """
     begun = time.monotonic()
-    copies = {r.instance: Copy(Follower(primary, r, options.within_s)) for r in replicas}
+    led = not options.reference
+    copies = {r.instance: Copy(Follower(primary, r, options.within_s, led=led)) for r in replicas}
     run = Comparison(primary, copies, options, pace, begun + options.timeout_s, ledger or Ledger(None))
     run.brake = Brake(options.max_load)
     run.ledger.begin(go_on=options.resume or options.budget_s is not None)

@@ -33,7 +33,7 @@ Facts = Mapping[tuple[str, str], str]
 
 async def prove_drift(primary: RowSource, replica: RowSource, options: Options) -> DriftProof:
     """Compare the facts of every database, and those of the whole cluster; never raises for a copy it cannot read."""
-    follower = Follower(primary, replica, options.within_s)
+    follower = Follower(primary, replica, options.within_s, led=not options.reference)
     groups: list[TableProof] = []
     try:
         for database in ("", *await primary.databases()):
@@ -46,10 +46,11 @@ async def prove_drift(primary: RowSource, replica: RowSource, options: Options) 
 async def _database(follower: Follower, database: str, show: bool) -> list[TableProof]:
     for _ in range(ROUNDS):
         before = await follower.primary.facts(database)
-        await follower.reach(await follower.primary.mark())
+        await follower.reach(await follower.mark())
         theirs = await follower.replica.facts(database)
         if set(before) == set(theirs):
             return judge(database, before, theirs, show)
+        await follower.level()
         if set(await follower.primary.facts(database)) == set(before):
             return judge(database, before, theirs, show)
     return [TableProof(database=database, table="*", sameness=Sameness.UNKNOWN, reason=RESTLESS)]

@@ -63,7 +63,16 @@ class Ground:
 
     async def position_now(self, instance: str) -> int:
         """Live: a position at or after everything read at the primary so far; 0 on a cut."""
-        return 0 if self.frozen else await self.followers[instance].primary.mark()
+        return 0 if self.frozen else await self.followers[instance].mark()
+
+    async def pass_back(self, instance: str) -> None:
+        """Live, between standbys: wait until the first shows what the other was read at.
+
+        Raises:
+            RowsUnreadable: it did not within its bound.
+        """
+        if not self.frozen:
+            await self.followers[instance].level()
 
     async def close(self) -> None:
         """End every view."""

@@ -18,6 +18,8 @@ class Options(Frozen):
     parts: tuple[Part, ...] = DEFAULT_PARTS
     centres: tuple[str, ...] = ()
     """Only replicas in these centres; empty: everywhere."""
+    reference: str = ""
+    """The standby with which the others are compared; empty: the primary."""
     samples: int = 20
     """Canary rows; at least 1."""
     within_s: float = 10.0

@@ -19,16 +19,34 @@ twice as long, and so on."""
 
 
 class Follower:
-    """A replica beside the primary that it follows."""
+    """A replica beside the primary that it follows; or (not `led`) beside another standby, which may be behind it."""
 
-    def __init__(self, primary: RowSource, replica: RowSource, within_s: float) -> None:
+    def __init__(self, primary: RowSource, replica: RowSource, within_s: float, *, led: bool = True) -> None:
         self.primary = primary
         self.replica = replica
         self.within_s = within_s
+        self.led = led
         self.lag_s = 0.0
         """As last measured by `measure_lag`."""
         self.replayed = 0
         """The highest position that it is known to have replayed."""
+
+    async def mark(self) -> int:
+        """A position at or after everything that the first of both shows now."""
+        if self.led:
+            return await self.primary.mark()
+        _, replayed = await self.primary.reached()
+        return replayed
+
+    async def level(self) -> None:
+        """Between standbys: wait until the first shows all that the other shows now; else there is nothing to wait for.
+
+        Raises:
+            RowsUnreadable: as `reach`.
+        """
+        if not self.led:
+            _, replayed = await self.replica.reached()
+            await Follower(self.replica, self.primary, self.within_s, led=False).reach(replayed)
 
     async def reach(self, position: int, within_s: float | None = None) -> float:
         """Wait until reads at the replica see `position`; the seconds it took.
@@ -48,7 +66,7 @@ class Follower:
                 message = f"is still {behind} bytes of log behind after {bound_s:g} s"
                 raise RowsUnreadable(Trouble.LATE, self.replica.instance, message)
             if waited_s > nudge_s:
-                await self.primary.mark()
+                await self.mark()
                 nudge_s *= 2
             await asyncio.sleep(LOOK_EVERY_S)
         return time.monotonic() - begun
@@ -61,7 +79,7 @@ class Follower:
             RowsUnreadable: as `reach`.
         """
         for _ in range(3):
-            self.lag_s = await self.reach(await self.primary.mark())
+            self.lag_s = await self.reach(await self.mark())
             if self.lag_s <= small_s:
                 return
 
@@ -72,22 +90,22 @@ class Follower:
         return self.replayed >= position
 
 
-async def inclusion(primary: RowSource, replica: RowSource, within_s: float) -> PositionProof:
+async def inclusion(follower: Follower) -> PositionProof:
     """Take a fresh position of the primary and time until the replica has flushed and replayed it.
 
-    PASS only if both came within `within_s` seconds on the same timeline of the same lineage; FAIL if the replica
+    PASS only if both came within the follower's bound on the same timeline of the same lineage; FAIL if the replica
     answered all the time and did not get there; UNKNOWN if it could not be told. A replica that reports positions it
     does not hold is left to the canary row and the content.
     """
-    target = 0
+    target, primary, replica, within_s = 0, follower.primary, follower.replica, follower.within_s
     try:
         before = await primary.standing(within_s)
-        target = await primary.mark()
+        target = await follower.mark()
         seen = await _watch(replica, target, within_s)
         ours, theirs = await asyncio.gather(primary.standing(within_s), replica.standing(within_s))
     except RowsUnreadable as error:
         return PositionProof(verdict=Verdict.UNKNOWN, target=target, reason=explain(error))
-    wrong = _not_comparable(before, ours, theirs)
+    wrong = _not_comparable(before, ours, theirs, led=follower.led)
     if wrong is not None:
         return PositionProof(verdict=Verdict.FAIL, target=target, reason=wrong)
     return seen
@@ -125,9 +143,10 @@ def _behind(target: int, received: int, replayed: int, within_s: float) -> Text:
     )
 
 
-def _not_comparable(before: Standing, primary: Standing, replica: Standing) -> Text | None:
-    if not (before.primary and primary.primary):
-        return Text(en=f"{primary.instance} is not a primary", zh=f"{primary.instance} 不是主库")
+def _not_comparable(before: Standing, primary: Standing, replica: Standing, *, led: bool) -> Text | None:
+    if {before.primary, primary.primary} != {led}:
+        what = Text(en="a primary", zh="主库") if led else Text(en="a standby", zh="备库")
+        return Text(en=f"{primary.instance} is not {what.en}", zh=f"{primary.instance} 不是{what.zh}")
     if replica.primary:
         return Text(en="it is not a standby: it is a primary itself", zh="该实例不是备库，自身为主库")
     if replica.lineage != primary.lineage:

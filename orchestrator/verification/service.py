@@ -37,7 +37,7 @@ from orchestrator.verification.ledger import Ledger
 from orchestrator.verification.logical import Stream, logical_position, prove_logical
 from orchestrator.verification.options import Options, Pace
 from orchestrator.verification.pacing import Brake
-from orchestrator.verification.positions import inclusion
+from orchestrator.verification.positions import Follower, inclusion
 from orchestrator.verification.result import explain, table_proof, unknown
 from orchestrator.verification.source import RowSource, RowView
 from orchestrator.verification.storage import prove_storage
@@ -45,6 +45,7 @@ from orchestrator.verification.storage import prove_storage
 P = TypeVar("P")
 LOOK_WITHIN_S = 5.0
 PARTS = tuple(part for part in Part if part is not Part.NAMES)
+LEADS = Text(en="it is a primary: leave --from away", zh="该实例为主库：请去掉 --from")
 APART = Text(en="the copies do not follow each other", zh="两个副本之间没有复制关系")
 WRITTEN = Text(
     en="a side that is written to meanwhile differs by those writes",
@@ -62,11 +63,13 @@ async def verify_service(
     """Prove (or disprove) that every replica of a service holds what its primary holds.
 
     `sources` has one source per instance, by instance id; they are closed at the end. The primary is the one that is
-    found writable now, whatever the topology declares. Never raises for a bad world: what cannot be told is UNKNOWN.
+    found writable now, whatever the topology declares; with `options.reference` a standby takes its place, and no
+    primary is needed. Never raises for a bad world: what cannot be told is UNKNOWN.
     """
     begun = time.monotonic()
     options = msgspec.structs.replace(options, parts=tuple(p for p in options.parts if p in PARTS))
-    frame = Frame(options, Pace(service.id, progress), begun, ledger)
+    kept = None if options.reference else ledger  # it speaks of proofs against the primary
+    frame = Frame(options, Pace(service.id, progress), begun, kept)
     try:
         looks = await asyncio.gather(*(_look(source) for source in sources.values()))
         proof = await _prove(service, sources, dict(zip(sources, looks, strict=True)), frame)
@@ -103,6 +106,11 @@ async def _prove(service: Service, sources: Mapping[str, RowSource], looks: Look
     primaries = [name for name in primaries if name not in logical]
     centres = options.centres
     replicas = [i.id for i in service.instances if i.id not in primaries and (not centres or i.centre in centres)]
+    if options.reference:
+        replicas = [name for name in replicas if name != options.reference and name not in logical]
+        primaries, wrong = _reference(service, options, looks)
+        if wrong is not None:
+            return wrong
     if len(primaries) != 1:
         return _no_primary(service, options, looks, primaries)
     primary = sources[primaries[0]]
@@ -120,6 +128,16 @@ async def _prove(service: Service, sources: Mapping[str, RowSource], looks: Look
         replicas=tuple(found[name] for name in replicas),
         reason=NOTHING if replicas else Text(en="it has no replica there", zh="在所选范围内没有副本"),
     )
+
+
+def _reference(service: Service, options: Options, looks: Looks) -> tuple[list[str], ServiceProof | None]:
+    """The standby that takes the primary's place, or why it cannot."""
+    look = looks[options.reference]
+    if isinstance(look, Standing) and not look.primary:
+        return [options.reference], None
+    reason = explain(look) if isinstance(look, RowsUnreadable) else LEADS
+    readable = any(isinstance(other, Standing) for other in looks.values())
+    return [], ServiceProof(service=service.id, primary="", asked=options.parts, reason=reason, readable=readable)
 
 
 def _logical(looks: Looks, primaries: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
@@ -190,9 +208,11 @@ async def _parts(primary: RowSource, replicas: Sequence[RowSource], frame: Frame
     contents: Mapping[str, ContentProof] = {}
     if Part.POSITIONS in options.parts:
         pace.say(Text(en="waiting for positions", zh="等待位点"))
-        proofs = await asyncio.gather(*(inclusion(primary, r, options.within_s) for r in replicas))
+        led = not options.reference
+        pairs = (Follower(primary, r, options.within_s, led=led) for r in replicas)
+        proofs = await asyncio.gather(*map(inclusion, pairs))
         positions = {r.instance: p for r, p in zip(replicas, proofs, strict=True)}
-    if Part.CANARY in options.parts:
+    if Part.CANARY in options.parts and not options.reference:
         pace.say(Text(en=f"timing {options.samples} canary rows", zh=f"测量 {options.samples} 个探针行"))
         canaries = await canary_row.measure(primary, replicas, options.samples, options.within_s)
     if Part.CONTENT in options.parts:
@@ -207,6 +227,7 @@ async def _parts(primary: RowSource, replicas: Sequence[RowSource], frame: Frame
             content=contents.get(r.instance),
             drift=drifts.get(r.instance),
             storage=storages.get(r.instance),
+            not_meant=(Part.CANARY,) if options.reference else (),
         )
         for r in replicas
     ]
@@ -231,10 +252,15 @@ async def compare_against(
 ) -> tuple[str, ContentProof]:
     """Compare the primary (found among the other instances) with `against`, which may be a primary of its own by now.
 
+    With `options.reference` that instance takes the primary's place, whatever it is.
+
     Raises:
         Unreadable: there is not exactly one other primary that can be read.
     """
     sources = {i.id: rows(i) for i in service.instances}
+    if options.reference:
+        proof = await compare(service, sources[options.reference], sources[against], options, progress)
+        return options.reference, proof
     others = [source for name, source in sources.items() if name != against]
     looks = await asyncio.gather(*(_look(source) for source in others))
     primaries = [s for s, look in zip(others, looks, strict=True) if isinstance(look, Standing) and look.primary]

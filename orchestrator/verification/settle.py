@@ -111,6 +111,7 @@ class _Case:
         await self.read(ground.primary, ids, primary, 1)
         position = await ground.position_now(self.replica)
         await asyncio.gather(self.read(ground.primary, ids, primary, burst - 1), follow(position))
+        await ground.pass_back(self.replica)
         await self.read(ground.primary, ids, primary, 1)
         return primary, theirs, position
 

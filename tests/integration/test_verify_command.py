@@ -102,6 +102,26 @@ def test_nobody_there_ends_with_6(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run([*words(tmp_path, 1, 2), "verify", "--against", "legal-person/db@b"]) == 6
 
 
+def test_a_standby_takes_the_primarys_place_only_where_that_has_a_meaning(
+    world: tuple[Pair, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, before = world
+    for words_, told in (
+        (["--from", "legal-person/db@x"], "no instance 'legal-person/db@x'"),
+        (["--from", "legal-person/db@b", "--incremental"], "--from goes with none of --incremental"),
+        (["--from", "legal-person/db@b", "--max-load", "20"], "--from goes with none of --incremental"),
+        (["--from", "legal-person/db@b", "--against", "legal-person/db@b"], "is no other copy of legal-person/db"),
+    ):
+        assert run([*before, "verify", *words_]) == 2
+        assert told in capsys.readouterr().err
+    assert run([*before, "verify", "--from", "legal-person/db@a"]) == 3
+    assert "it is a primary: leave --from away" in capsys.readouterr().out
+    assert run([*before, "verify", "--from", "legal-person/db@b"]) == 3  # it is the only standby
+    assert "it has no replica there" in capsys.readouterr().out
+    assert run([*before, "verify", "--against", "legal-person/db@a", "--from", "legal-person/db@b"]) == 0
+    assert "legal-person/db@b → legal-person/db@a" in capsys.readouterr().out
+
+
 def test_a_difference_is_shown_by_table_key_and_column_and_ends_with_3(
     world: tuple[Pair, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -19,6 +21,7 @@ from orchestrator.simulation.data import CLIENTS, START, Flow, Logs
 from orchestrator.simulation.disk import Dead, SimFile, SimJournal, full
 from orchestrator.simulation.loop import PROCESS, Stuck, virtual_loop
 from orchestrator.simulation.states import lift
+from orchestrator.simulation.world import Ordered, SimWorld
 from tests.simulation.situations import ground_states
 
 DELAYS = {(x, y): 0.001 if "c" not in x + y else 0.02 for x in "abc" for y in "abc" if x != y}
@@ -61,6 +64,24 @@ def test_a_copy_that_was_cut_off_while_nobody_wrote_is_level() -> None:
     assert logs.level("c")
     logs.advance(0.1, writes)
     assert not logs.level("c")
+
+
+def test_an_order_is_judged_by_the_look_that_led_to_it_and_not_by_that_of_a_later_life() -> None:
+    """It lands long after its process was killed, and the run has looked at the same step again (seed 10240438)."""
+    rule = "users-led-to-the-primary"
+    right = SimpleNamespace(judged=lambda *_: ())
+    wrong = SimpleNamespace(judged=lambda *_: ((rule, "it leads to nobody"),))
+    order = SimpleNamespace(step="spread", act=None, accepted=False, sent_s=1.0)
+    for looked_s, expected in ((0.9, True), (10.0, True), (None, True)):
+        world = SimpleNamespace(
+            looked_s={} if looked_s is None else {"spread": looked_s},
+            trouble=SimpleNamespace(lied=False),
+            _past=[(0.0, right), (8.0, wrong)],
+        )
+        assert SimWorld._was_right(cast(SimWorld, world), cast(Ordered, order), rule) is expected
+    world._past = [(0.0, right), (0.5, wrong)]
+    world.looked_s = {"spread": 0.9}
+    assert not SimWorld._was_right(cast(SimWorld, world), cast(Ordered, order), rule)
 
 
 def test_a_frozen_process_goes_on_where_it_stood() -> None:
