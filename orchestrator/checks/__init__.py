@@ -64,7 +64,7 @@ def judge_all(
         finding
         for case in cases
         for check in chosen
-        if case.service.nature in check.natures
+        if case.service.nature in check.natures and case.service.kind not in check.not_of
         for finding in check.judge(case)
         if centres is None or _stands_in(case.service, finding.subject, centres)
     )

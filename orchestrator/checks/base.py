@@ -81,6 +81,9 @@ def takes_writes(reading: Reading) -> bool:
     return reading.reach is Reach.ANSWERED and reading.writable is True
 
 
+BUCKETS = frozenset({"s3-bucket"})
+"""A bucket keeps no log, tells nothing of its disks, and is behind by single objects: `drctl verify` times those."""
+
 JudgeService = Callable[[Case], Iterator[Finding]]
 JudgeInstance = Callable[[Case, Instance, Reading], Ruling | None]
 
@@ -94,6 +97,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """At most six columns of a terminal: heads the matrix."""
     natures: frozenset[Nature]
     judge: JudgeService
+    not_of: frozenset[str] = frozenset()
+    """Kinds that have no such notion, though others of their nature have."""
 
 
 def each_instance(check: str, rule: JudgeInstance) -> JudgeService:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.checks.base import Case, Check, Ruling, each_instance, no, size_words, unread, untold, yes
+from orchestrator.checks.base import BUCKETS, Case, Check, Ruling, each_instance, no, size_words, unread, untold, yes
 from orchestrator.model.observation import Reading
 from orchestrator.model.topology import Instance, Nature, Text
 
@@ -38,4 +38,5 @@ CHECK = Check(
     short=Text(en="disk", zh="磁盘"),
     natures=frozenset({Nature.REPLICATED, Nature.ACTIVE}),
     judge=each_instance("disk", rule),
+    not_of=BUCKETS,
 )

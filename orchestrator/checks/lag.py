@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.checks.base import (
+    BUCKETS,
     Case,
     Check,
     Ruling,
@@ -146,4 +147,5 @@ CHECK = Check(
     short=Text(en="lag", zh="延迟"),
     natures=frozenset({Nature.REPLICATED}),
     judge=each_instance("lag", rule),
+    not_of=BUCKETS,
 )

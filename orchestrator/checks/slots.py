@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.checks.base import (
+    BUCKETS,
     Case,
     Check,
     Ruling,
@@ -68,4 +69,5 @@ CHECK = Check(
     short=Text(en="slots", zh="槽位"),
     natures=frozenset({Nature.REPLICATED}),
     judge=each_instance("slots", rule),
+    not_of=BUCKETS,
 )

@@ -311,6 +311,7 @@ async def _reading(wire: Wire, instance: Instance, began: float) -> Reading:
         timeline=zone.realm_epoch if zone else None,
         upstream=(zone.master if zone.read_only else "") if zone and known else None,
         receiving=sync.incremental if sync else None,
+        clock_offset_s=wire.clock_offset_s,
         settings=_settings(zone, versioning, lock, retained),
     )
 

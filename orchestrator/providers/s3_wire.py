@@ -7,6 +7,7 @@ never from the topology file. Parameters: `tls` (true/false), `region`, `profile
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -76,6 +77,18 @@ class Wire:
         self._profile, self._region = instance.param("profile"), instance.param("region", "us-east-1")
         self._signer: Any = None
         self._idle: list[_Link] = []
+        self._last: tuple[Reply, float, float] | None = None
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """Seconds that the server's clock is at least off ours (ahead: above 0), by its last answer; None: not told.
+
+        `Date` has whole seconds (RFC 9110, 5.6.7): a clock that is less than a second ahead or behind may look right.
+        """
+        if self._last is None or not (date_s := self._last[0].date_s):
+            return None
+        _, sent, received = self._last
+        return max(0.0, date_s - received) + min(0.0, date_s + 1.0 - sent)
 
     async def ask(
         self, method: str, key: bytes | None = None, query: Query = (), headers: Mapping[str, str] | None = None,
@@ -95,6 +108,7 @@ class Wire:
         outward()
         while True:
             link = self._idle.pop() if self._idle else await self._connect()
+            sent = time.time()
             try:
                 reply, keep = await self._talk(link, method, request)
             except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as e:
@@ -106,6 +120,7 @@ class Wire:
                 link.end()
                 raise
             link.used = True
+            self._last = reply, sent, time.time()
             if keep and len(self._idle) < _IDLE:
                 self._idle.append(link)
             else:

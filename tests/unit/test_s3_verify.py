@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -182,3 +184,25 @@ async def test_no_credentials_is_said_and_nothing_is_sent(monkeypatch: pytest.Mo
         with pytest.raises(NoAnswer, match="no credentials"):
             await Wire(instance).ask("GET")
     assert heads == []
+
+
+async def test_a_clock_is_known_to_the_second_and_never_called_wrong_for_less() -> None:
+    def dated(shift_s: float) -> Callable[[bytes, int], bytes]:
+        def answer(_: bytes, __: int) -> bytes:
+            date = formatdate(time.time() + shift_s, usegmt=True)
+            return f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n".encode()
+
+        return answer
+
+    for shift_s, least, most in ((0.0, 0.0, 0.0), (10.0, 8.5, 10.0), (-10.0, -10.0, -8.5)):
+        async with server(dated(shift_s)) as instance:
+            wire = Wire(instance)
+            await wire.ask("GET")
+            assert wire.clock_offset_s is not None
+            assert least <= wire.clock_offset_s <= most
+            wire.close()
+    async with server(lambda _, __: reply(b"")) as instance:
+        wire = Wire(instance)
+        await wire.ask("GET")
+        assert wire.clock_offset_s is None
+        wire.close()
