@@ -192,7 +192,8 @@ def _some(found: Sequence[Loss]) -> str:
 
 
 def next_commands(plan: Plan, file: str, say: Words) -> Iterator[str]:
-    """What to type next."""
+    """What to type next; its proof first, though a run asks for that by itself."""
+    yield f"  drctl prove {file}"
     mode = f" --mode {plan.mode.value}"
     if plan.needs_two:
         why = (
