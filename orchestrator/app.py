@@ -88,7 +88,7 @@ def open_context(settings: Settings) -> Context:
     from orchestrator.providers.recording import Recording
     from orchestrator.providers.s3 import S3Bucket
     from orchestrator.providers.s3_objects import S3Objects
-    from orchestrator.verification.estate import Readers
+    from orchestrator.verification.readers import Readers
 
     topology = load(settings)
     folder = estate_path(settings)

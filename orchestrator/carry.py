@@ -29,7 +29,7 @@ from orchestrator.model.topology import Frozen, Nature
 
 if TYPE_CHECKING:
     from orchestrator.providers.base import Actor
-    from orchestrator.verification.estate import Readers
+    from orchestrator.verification.readers import Readers
 
 WARM_WRITES = 200
 """The canary is at work when every ledger has this many lines: a second at the default rate."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.base import Actor, Prober
     from orchestrator.team.member import Member
     from orchestrator.team.observers import Watch
-    from orchestrator.verification.estate import Readers
+    from orchestrator.verification.readers import Readers
 
 OBSERVE_WITHIN_S = 2.0
 """Bound of one look; a dead centre costs this once, for all its instances at the same time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,26 +12,14 @@ from msgspec.structs import replace
 
 from orchestrator.model.objects import named_by
 from orchestrator.model.proof import Part, Progress, Sameness, ServiceProof
-from orchestrator.model.topology import Instance, Service, Topology
+from orchestrator.model.topology import Service, Topology
 from orchestrator.verification import objects
 from orchestrator.verification import service as rows
 from orchestrator.verification.copies import unfitted
 from orchestrator.verification.ledger import Ledger, Proven, ledger_of, now, oldest_first
 from orchestrator.verification.names import Naming
-from orchestrator.verification.names_source import NameSource
-from orchestrator.verification.objects_source import ObjectSource
 from orchestrator.verification.options import Options
-from orchestrator.verification.source import RowSource
-
-
-@dataclass(frozen=True)
-class Readers:
-    """Who reads one copy of a service, by the service's kind. A kind holds either rows or objects."""
-
-    rows: Mapping[str, Callable[[Instance], RowSource]]
-    objects: Mapping[str, Callable[[Instance], ObjectSource]]
-    names: Mapping[str, Callable[[Instance], NameSource]]
-
+from orchestrator.verification.readers import Readers
 
 AT_ONCE = 2
 """Services that are verified at the same time; more would only load the servers."""

@@ -26,7 +26,7 @@ from orchestrator.executor import execute
 from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Mode, Verb
 from orchestrator.model.run import RunState
-from orchestrator.verification.estate import Readers
+from orchestrator.verification.readers import Readers
 from tests.simestate import step
 from tests.simworld import SimActor
 from tests.stage import A, B, Stage

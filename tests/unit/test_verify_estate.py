@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from orchestrator.model.proof import Part, ServiceProof
 from orchestrator.model.topology import Instance, Role, Service, Setting
 from orchestrator.verification import objects_settle
-from orchestrator.verification.estate import Readers, verify
+from orchestrator.verification.estate import verify
 from orchestrator.verification.ledger import ledger_of
 from orchestrator.verification.options import Options
+from orchestrator.verification.readers import Readers
 from tests.unit import build
 from tests.unit.objects_store import Store, entry
 from tests.unit.test_objects_names import Rows
