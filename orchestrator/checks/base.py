@@ -12,6 +12,7 @@ import msgspec
 
 from orchestrator.model.observation import Finding, Reach, Reading, Snapshot, Verdict
 from orchestrator.model.topology import Frozen, Instance, Nature, Role, Service, System, Text, Topology
+from orchestrator.providers.kinds import S3_BUCKET
 
 
 class Ruling(Frozen, kw_only=True):
@@ -81,7 +82,7 @@ def takes_writes(reading: Reading) -> bool:
     return reading.reach is Reach.ANSWERED and reading.writable is True
 
 
-BUCKETS = frozenset({"s3-bucket"})
+BUCKETS = frozenset({S3_BUCKET.name})
 """A bucket keeps no log, tells nothing of its disks, and is behind by single objects: `drctl verify` times those."""
 
 JudgeService = Callable[[Case], Iterator[Finding]]

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.verification.options import Options
 
 
-WHOLE = "two standbys are compared as a whole, in one go"
-
-
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """The seconds of a time as it is given: 90s, 30m, 2h.
 
@@ -150,10 +147,6 @@ def verify(
     from orchestrator.verification.options import DEFAULT_PARTS, Options
 
     context = open_context(settings)
-    if reference is not None:
-        refuse_unknown("instance", [reference], context.topology.instance_by_id)
-        if incremental or resume or budget is not None or max_load < 100:
-            raise Usage("--from goes with none of --incremental, --resume, --budget and --max-load", hint=WHOLE)
     options = Options(
         parts=tuple(Part(p) for p in parts) or DEFAULT_PARTS,
         centres=centres,
@@ -170,11 +163,12 @@ def verify(
         resume=resume,
         budget_s=budget,
     )
+    if reference is not None:
+        _refuse_beside_reference(options, systems)
     if against is not None:
         return _against(context, against, options, output)
-    chosen = choose(context.topology, systems, centres)
-    if reference is not None:
-        chosen = (_holder(context, reference),)
+    asked = choose(context.topology, systems, centres)
+    chosen = asked if reference is None else (_holder(context, reference),)
     proofs = quickly.run(_prove(context, chosen, options, output))
     _show(proofs, settings.lang, output)
     return _exit_code(proofs)
@@ -209,6 +203,21 @@ async def _prove(
 
     memory, teller = context.home / "verification", _teller(context.lang, output)
     return await estate.verify(services, context.topology, context.readers, options, progress=teller, memory=memory)
+
+
+def _refuse_beside_reference(options: Options, systems: Collection[str]) -> None:
+    """Refuse what has no meaning between two standbys.
+
+    Raises:
+        Usage: nothing can be written or remembered there, and the instance says which service is meant.
+    """
+    if systems or options.incremental or options.resume or options.budget_s is not None or options.max_load < 1:
+        raise Usage(
+            "--from goes with none of --system, --incremental, --resume, --budget and --max-load",
+            hint="two standbys of one service are compared as a whole, in one go",
+        )
+    if set(options.parts) <= {Part.CANARY, Part.NAMES}:
+        raise Usage("--from proves neither canary rows nor names", hint="--only positions, content, drift or storage")
 
 
 def _holder(context: Context, name: str) -> Service:

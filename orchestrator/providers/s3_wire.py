@@ -38,12 +38,7 @@ class Reply(msgspec.Struct, frozen=True):
     @property
     def date_s(self) -> float:
         """The server's clock, seconds since 1970; 0 where it does not tell."""
-        from email.utils import parsedate_to_datetime
-
-        try:
-            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
-        except ValueError:
-            return 0.0
+        return _seconds(self.headers.get("date", ""))
 
     @property
     def code(self) -> str:
@@ -77,7 +72,8 @@ class Wire:
         self._profile, self._region = instance.param("profile"), instance.param("region", "us-east-1")
         self._signer: Any = None
         self._idle: list[_Link] = []
-        self._last: tuple[Reply, float, float] | None = None
+        self._last: tuple[str, float, float] | None = None
+        """The server's date, and our clock before and after; no reply, for a page of a listing is large."""
 
     @property
     def clock_offset_s(self) -> float | None:
@@ -85,9 +81,11 @@ class Wire:
 
         `Date` has whole seconds (RFC 9110, 5.6.7): a clock that is less than a second ahead or behind may look right.
         """
-        if self._last is None or not (date_s := self._last[0].date_s):
+        if self._last is None:
             return None
-        _, sent, received = self._last
+        date, sent, received = self._last
+        if not (date_s := _seconds(date)):
+            return None
         return max(0.0, date_s - received) + min(0.0, date_s + 1.0 - sent)
 
     async def ask(
@@ -120,7 +118,7 @@ class Wire:
                 link.end()
                 raise
             link.used = True
-            self._last = reply, sent, time.time()
+            self._last = reply.headers.get("date", ""), sent, time.time()
             if keep and len(self._idle) < _IDLE:
                 self._idle.append(link)
             else:
@@ -217,3 +215,12 @@ def _no_answer(error: Exception) -> NoAnswer:
     if isinstance(error, EOFError):
         return NoAnswer(Reach.SILENT, "the connection was closed without an answer")
     return NoAnswer(Reach.UNKNOWN, f"no HTTP answer: {error}")
+
+
+def _seconds(date: str) -> float:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0.0

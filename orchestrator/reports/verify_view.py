@@ -13,6 +13,7 @@ from orchestrator.model.proof import (
     DriftProof,
     Effect,
     Method,
+    NamesProof,
     Part,
     PositionProof,
     ReplicaProof,
@@ -187,16 +188,21 @@ def names_lines(proof: ServiceProof, lang: str) -> Iterator[str]:
         yield f"{proof.service}: {NO_PAIR.of(lang)}"
     for told in proof.names or ():
         head = f"{MARK[told.verdict]} {told.database} ({told.column}) → {told.bucket}: "
-        counts = Text(
-            en=f"{told.named:,} named, {told.stored:,} stored, {told.missing_count:,} missing, "
-            f"{told.unnamed_count:,} that no row names",
-            zh=f"引用 {told.named:,} 个，存有 {told.stored:,} 个，缺失 {told.missing_count:,} 个，"
-            f"未被引用 {told.unnamed_count:,} 个",
-        )
+        counts = counted(told)
         yield head + "; ".join(text.of(lang) for text in (told.reason, counts) if text.en)
         yield from (f"    {LACKING.of(lang)}: {name}" for name in told.missing)
         if len(told.missing) < told.missing_count:
             yield "    …"
+
+
+def counted(told: NamesProof) -> Text:
+    """What a statement over a database and its bucket counted."""
+    return Text(
+        en=f"{told.named:,} named, {told.stored:,} stored, {told.missing_count:,} missing, "
+        f"{told.unnamed_count:,} that no row names",
+        zh=f"引用 {told.named:,} 个对象，存有 {told.stored:,} 个，缺失 {told.missing_count:,} 个，"
+        f"未被引用 {told.unnamed_count:,} 个",
+    )
 
 
 def drift_lines(instance: str, drift: DriftProof, lang: str) -> Iterator[str]:

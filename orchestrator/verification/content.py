@@ -19,7 +19,7 @@ from orchestrator.verification.increment import Increment, increment, resting
 from orchestrator.verification.ledger import Ledger
 from orchestrator.verification.options import Options, Pace
 from orchestrator.verification.pacing import Brake
-from orchestrator.verification.positions import Follower
+from orchestrator.verification.positions import Follower, beside
 from orchestrator.verification.result import explain, table_proof
 from orchestrator.verification.rows import compare_table
 from orchestrator.verification.source import RowSource
@@ -44,8 +44,7 @@ async def prove_content(
     `ledger` remembers what was proven, and how far an interrupted comparison has come.
     """
     begun = time.monotonic()
-    led = not options.reference
-    copies = {r.instance: Copy(Follower(primary, r, options.within_s, led=led)) for r in replicas}
+    copies = {r.instance: Copy(beside(primary, r, options)) for r in replicas}
     run = Comparison(primary, copies, options, pace, begun + options.timeout_s, ledger or Ledger(None))
     run.brake = Brake(options.max_load)
     run.ledger.begin(go_on=options.resume or options.budget_s is not None)

@@ -20,7 +20,7 @@ from orchestrator.model.proof import (
 from orchestrator.model.rows import Fact, RowsUnreadable
 from orchestrator.model.topology import Text
 from orchestrator.verification.options import Options
-from orchestrator.verification.positions import Follower
+from orchestrator.verification.positions import Follower, beside
 from orchestrator.verification.result import explain
 from orchestrator.verification.source import RowSource
 
@@ -33,7 +33,7 @@ Facts = Mapping[tuple[str, str], str]
 
 async def prove_drift(primary: RowSource, replica: RowSource, options: Options) -> DriftProof:
     """Compare the facts of every database, and those of the whole cluster; never raises for a copy it cannot read."""
-    follower = Follower(primary, replica, options.within_s, led=not options.reference)
+    follower = beside(primary, replica, options)
     groups: list[TableProof] = []
     try:
         for database in ("", *await primary.databases()):

@@ -98,8 +98,9 @@ class _Work:
         if Part.NAMES not in self.options.parts or (said := named_by(bucket)) is None:
             return None
         database = self.topology.service_by_id[said[0]]
-        read = self.readers.names.get(database.kind)
-        return Naming(said[1], {i.centre: read(i) for i in database.instances} if read else {})
+        read, copies = self.readers.names.get(database.kind), database.instances
+        lags_s = {i.centre: max(objects.lag_s(database, other.id, i.id) for other in copies) for i in copies}
+        return Naming(said[1], {i.centre: read(i) for i in copies} if read else {}, lags_s)
 
 
 def remember(ledger: Ledger, proof: ServiceProof) -> None:

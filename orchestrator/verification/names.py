@@ -1,14 +1,15 @@
 """One statement over a database and a bucket: which objects its rows name and the bucket lacks, and the reverse.
 
 It is made in each centre that holds a copy of both, of the copies there: what users would find if this centre served
-them now. What is missing is looked at again until the bucket's declared lag is over, for an object that is on its way
-is not missing; and what a row has named or forgotten meanwhile is no difference.
+them now. What is missing is looked at again until the declared lag of both is over, for an object that is on its way is
+not missing, nor one whose row is about to go; and what a row has named or forgotten meanwhile is no difference.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from orchestrator.verification.names_source import NameSource
 from orchestrator.verification.objects_settle import shown
 from orchestrator.verification.objects_source import ObjectSource
 from orchestrator.verification.options import Options
-from orchestrator.verification.result import explain
+from orchestrator.verification.result import OVERDUE, explain
 
 OWN = b".drctl/"
 """Objects of drctl itself, which no row names."""
@@ -30,7 +31,6 @@ AT_ONCE = 16
 PAUSE_S = (0.05, 1.0)
 NOBODY = Text(en="no row names an object", zh="没有任何行引用对象")
 NO_COLUMN = Text(en="the database has no such column", zh="数据库中没有该列")
-OVERDUE = Text(en="not done within the time-out", zh="未在时限内完成")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Naming:
 
     column: NameColumn
     sources: Mapping[str, NameSource]
+    lags_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by which each copy of the database may be behind: it may still name what is gone for good."""
 
 
 async def prove_names(
@@ -49,7 +51,7 @@ async def prove_names(
     Args:
         naming: who names the objects.
         copies: the bucket's copies, by centre.
-        lags_s: seconds by which each of them may be behind, by centre.
+        lags_s: seconds by which they, or the database beside them, may be behind, by centre.
     """
     pairs = [(source, copies[c], lags_s[c]) for c, source in naming.sources.items() if c in copies]
     return tuple(await asyncio.gather(*(_prove(naming.column, *pair, options) for pair in pairs)))
@@ -174,7 +176,7 @@ class _Side:
 
     def take(self, end: bytes) -> list[bytes]:
         """What is at hand up to `end`."""
-        count = next((n for n, name in enumerate(self._held) if name > end), len(self._held))
+        count = bisect_right(self._held, end)
         taken, self._held = self._held[:count], self._held[count:]
         return taken
 

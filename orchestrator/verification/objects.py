@@ -32,14 +32,14 @@ from orchestrator.model.proof import (
 )
 from orchestrator.model.rows import RowsUnreadable
 from orchestrator.model.topology import Service, Text
-from orchestrator.verification import objects_canary
+from orchestrator.verification import objects_canary, objects_settle
 from orchestrator.verification.names import Naming, prove_names
 from orchestrator.verification.objects_facts import compare_facts
 from orchestrator.verification.objects_settle import Case, Settled, settle, shown
 from orchestrator.verification.objects_source import ObjectSource
 from orchestrator.verification.objects_sweep import Sweep, Swept
 from orchestrator.verification.options import Options, Pace
-from orchestrator.verification.result import explain
+from orchestrator.verification.result import OVERDUE, explain
 
 LOOK_WITHIN_S = 5.0
 PARTS = (Part.CANARY, Part.CONTENT)
@@ -66,7 +66,8 @@ async def verify_bucket(
         looks = await asyncio.gather(*(_look(s) for s in sources.values()))
         proof = await _prove(service, sources, dict(zip(sources, looks, strict=True)), options, progress)
         if naming is not None:
-            proof = msgspec.structs.replace(proof, names=await _names(service, sources, options, naming))
+            told = await _names(service, proof.primary, sources, options, naming)
+            proof = msgspec.structs.replace(proof, names=told)
     finally:
         readers = [*sources.values(), *(naming.sources.values() if naming else ())]
         await asyncio.gather(*(reader.close() for reader in readers))
@@ -74,11 +75,13 @@ async def verify_bucket(
 
 
 async def _names(
-    service: Service, sources: Mapping[str, ObjectSource], options: Options, naming: Naming
+    service: Service, primary: str, sources: Mapping[str, ObjectSource], options: Options, naming: Naming
 ) -> tuple[NamesProof, ...]:
-    chosen = [i for i in service.instances if not options.centres or i.centre in options.centres]
-    lags_s = {i.centre: lag_s(service, i.id) for i in chosen}
-    return await prove_names(naming, {i.centre: sources[i.id] for i in chosen}, lags_s, options)
+    chosen = {i.centre: sources[i.id] for i in service.instances if not options.centres or i.centre in options.centres}
+    source = primary or (service.primary.id if service.primary else "")
+    least = objects_settle.LEAST_LAG_S
+    lags = {c: max(least, lag_s(service, source, s.instance), naming.lags_s.get(c, 0.0)) for c, s in chosen.items()}
+    return await prove_names(naming, chosen, lags, options)
 
 
 async def _look(source: ObjectSource) -> BucketStanding | RowsUnreadable:
@@ -186,15 +189,12 @@ async def _content(job: _Job, stands: Sequence[BucketStanding]) -> Mapping[str, 
         return await _together(job, stands)
     except (RowsUnreadable, TimeoutError) as error:
         if len(stands) == 1:
-            why = explain(error) if isinstance(error, RowsUnreadable) else _OVERDUE
+            why = explain(error) if isinstance(error, RowsUnreadable) else OVERDUE
             return {stands[0].instance: ContentProof(method=Method.RECHECK, why=LISTED, position=None, reason=why)}
     found: dict[str, ContentProof] = {}
     for stand in stands:
         found |= await _content(job, [stand])
     return found
-
-
-_OVERDUE = Text(en="not done within the time-out", zh="未在时限内完成")
 
 
 async def _together(job: _Job, stands: Sequence[BucketStanding]) -> Mapping[str, ContentProof]:
@@ -205,7 +205,8 @@ async def _together(job: _Job, stands: Sequence[BucketStanding]) -> Mapping[str,
     async with asyncio.timeout(options.timeout_s):
         await sweep.run()
         rate = sweep.listed / max(time.monotonic() - begun, 1e-6)
-        cases = [Case(primary, c, versions, lag_s(service, c.instance), options.within_s) for c in copies]
+        lags = (lag_s(service, primary.instance, c.instance) for c in copies)
+        cases = [Case(primary, c, versions, lag, options.within_s) for c, lag in zip(copies, lags, strict=True)]
         settled = await asyncio.gather(
             *(settle(case, swept.suspects) for case, swept in zip(cases, sweep.found, strict=True))
         )
@@ -221,15 +222,18 @@ async def _together(job: _Job, stands: Sequence[BucketStanding]) -> Mapping[str,
     return found
 
 
-def lag_s(service: Service, instance: str) -> float:
-    """Seconds by which a copy may be behind, by what is declared along its way from the primary."""
-    target, total = instance.rpartition("@")[2], 0.0
+def lag_s(service: Service, source: str, target: str) -> float:
+    """Seconds by which the copy `target` may be behind `source`, by what is declared along the way between them.
+
+    A way counts in both directions: after a switchover the data flows the other way round.
+    """
+    found = {source.rpartition("@")[2]: 0.0}
     for _ in service.replications:
-        way = next((r for r in service.replications if r.target == target), None)
-        if way is None:
-            break
-        total, target = total + way.lag_max_s, way.source
-    return total
+        for way in service.replications:
+            for here, there in ((way.source, way.target), (way.target, way.source)):
+                if here in found:
+                    found.setdefault(there, found[here] + way.lag_max_s)
+    return found.get(target.rpartition("@")[2], 0.0)
 
 
 def settings(ours: BucketStanding, theirs: BucketStanding) -> TableProof:

@@ -9,6 +9,7 @@ from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import NOTHING, PositionProof
 from orchestrator.model.rows import RowsUnreadable, Standing, Trouble
 from orchestrator.model.topology import Text
+from orchestrator.verification.options import Options
 from orchestrator.verification.result import explain
 from orchestrator.verification.source import RowSource
 
@@ -88,6 +89,11 @@ class Follower:
         if not received:
             raise RowsUnreadable(Trouble.OTHER, self.replica.instance, "is no longer a standby")
         return self.replayed >= position
+
+
+def beside(primary: RowSource, replica: RowSource, options: Options) -> Follower:
+    """A replica beside its primary, or beside the standby that was chosen in its place."""
+    return Follower(primary, replica, options.within_s, led=not options.reference)
 
 
 async def inclusion(follower: Follower) -> PositionProof:

@@ -22,6 +22,7 @@ TROUBLES = {
     Trouble.GONE: Text(en="the table changed its shape during the run", zh="运行期间表结构发生变化"),
     Trouble.OTHER: Text(en="it could not be read", zh="无法读取"),
 }
+OVERDUE = Text(en="not done within the time-out", zh="未在时限内完成")
 VALUE_CHARS = 200
 """Values that an operator asked to see are cut after so many characters."""
 

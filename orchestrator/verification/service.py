@@ -37,7 +37,7 @@ from orchestrator.verification.ledger import Ledger
 from orchestrator.verification.logical import Stream, logical_position, prove_logical
 from orchestrator.verification.options import Options, Pace
 from orchestrator.verification.pacing import Brake
-from orchestrator.verification.positions import Follower, inclusion
+from orchestrator.verification.positions import beside, inclusion
 from orchestrator.verification.result import explain, table_proof, unknown
 from orchestrator.verification.source import RowSource, RowView
 from orchestrator.verification.storage import prove_storage
@@ -208,9 +208,7 @@ async def _parts(primary: RowSource, replicas: Sequence[RowSource], frame: Frame
     contents: Mapping[str, ContentProof] = {}
     if Part.POSITIONS in options.parts:
         pace.say(Text(en="waiting for positions", zh="等待位点"))
-        led = not options.reference
-        pairs = (Follower(primary, r, options.within_s, led=led) for r in replicas)
-        proofs = await asyncio.gather(*map(inclusion, pairs))
+        proofs = await asyncio.gather(*(inclusion(beside(primary, r, options)) for r in replicas))
         positions = {r.instance: p for r, p in zip(replicas, proofs, strict=True)}
     if Part.CANARY in options.parts and not options.reference:
         pace.say(Text(en=f"timing {options.samples} canary rows", zh=f"测量 {options.samples} 个探针行"))

@@ -10,6 +10,7 @@ copy, so:
   earlier round and `before` of this round is something else: a difference. There is one exception: a commit that waits
   for a synchronous standby is shown by replicas before the primary shows it. So this must hold in PERSIST rounds, with
   pauses between them, and while no such commit is pending;
+- (between standbys the replica may be the one that is ahead: the last read waits until the first shows as much)
 - else the row was changed meanwhile, and another round looks again, with more reads of both so that a row which changes
   all the time is caught in the same version. After the last round it is said to be undecided.
 """

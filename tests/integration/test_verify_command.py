@@ -108,8 +108,10 @@ def test_a_standby_takes_the_primarys_place_only_where_that_has_a_meaning(
     _, before = world
     for words_, told in (
         (["--from", "legal-person/db@x"], "no instance 'legal-person/db@x'"),
-        (["--from", "legal-person/db@b", "--incremental"], "--from goes with none of --incremental"),
-        (["--from", "legal-person/db@b", "--max-load", "20"], "--from goes with none of --incremental"),
+        (["--from", "legal-person/db@b", "--incremental"], "--from goes with none of --system"),
+        (["--from", "legal-person/db@b", "--max-load", "20"], "--from goes with none of --system"),
+        (["--from", "legal-person/db@b", "--system", "legal-person"], "--from goes with none of --system"),
+        (["--from", "legal-person/db@b", "--only", "canary"], "--from proves neither canary rows nor names"),
         (["--from", "legal-person/db@b", "--against", "legal-person/db@b"], "is no other copy of legal-person/db"),
     ):
         assert run([*before, "verify", *words_]) == 2

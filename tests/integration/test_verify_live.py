@@ -33,12 +33,17 @@ PROVEN = tuple(part for part in DEFAULT_PARTS if part is not Part.NAMES)
 @pytest.fixture(scope="module")
 def live() -> Iterator[Pair]:
     with pair(("b", "c")) as made:
-        made.a.sql("CREATE TABLE person (id bigint PRIMARY KEY, name text NOT NULL, visits int, seen timestamptz)")
-        made.a.sql(f"INSERT INTO person SELECT g, md5(g::text), 0, now() FROM generate_series(1, {ROWS}) g")
-        made.a.sql("CREATE TABLE counter (id int PRIMARY KEY, n bigint); INSERT INTO counter VALUES (1, 0)")
-        made.a.sql("CREATE TABLE event (at timestamptz, what text)")
-        made.a.sql("CREATE SEQUENCE ticket")
+        populate(made)
         yield made
+
+
+def populate(made: Pair) -> None:
+    """What `write` changes."""
+    made.a.sql("CREATE TABLE person (id bigint PRIMARY KEY, name text NOT NULL, visits int, seen timestamptz)")
+    made.a.sql(f"INSERT INTO person SELECT g, md5(g::text), 0, now() FROM generate_series(1, {ROWS}) g")
+    made.a.sql("CREATE TABLE counter (id int PRIMARY KEY, n bigint); INSERT INTO counter VALUES (1, 0)")
+    made.a.sql("CREATE TABLE event (at timestamptz, what text)")
+    made.a.sql("CREATE SEQUENCE ticket")
 
 
 def write(connection: psycopg.Connection[Any], number: int) -> None:

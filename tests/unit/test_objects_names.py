@@ -12,10 +12,11 @@ from orchestrator.model.objects import NameColumn
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import NamesProof, Part, ServiceProof
 from orchestrator.model.rows import RowsUnreadable, Trouble
-from orchestrator.verification import names
+from orchestrator.verification import names, objects_settle
 from orchestrator.verification.names import Found, Naming, merge, prove_names, stored
 from orchestrator.verification.objects import verify_bucket
 from orchestrator.verification.options import Options
+from orchestrator.verification.result import OVERDUE
 from tests.unit.objects_store import Store, entry, lost
 from tests.unit.test_objects_proof import copies, service
 
@@ -117,7 +118,7 @@ async def test_what_cannot_be_read_is_unknown_and_names_nothing(monkeypatch: pyt
     rows.hook = gone
     assert (await told(rows, bucket())).reason == names.NO_COLUMN
     overdue = await told(Rows([b"a"]), bucket(), lag_s=60, timeout_s=0.1)
-    assert (overdue.verdict, overdue.missing_count, overdue.reason) == (Verdict.UNKNOWN, 0, names.OVERDUE)
+    assert (overdue.verdict, overdue.missing_count, overdue.reason) == (Verdict.UNKNOWN, 0, OVERDUE)
 
 
 async def test_too_many_suspects_are_not_called_missing_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +158,12 @@ async def _cut(pages: AsyncIterator[Sequence[bytes]], random_: random.Random) ->
             at += count
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules do not depend on how long the least lag is."""
+    monkeypatch.setattr(objects_settle, "LEAST_LAG_S", 0.05)
+
+
 async def proof(stores: list[Store], named: dict[str, Rows], *parts: Part, **options: object) -> ServiceProof:
     chosen = Options(parts=parts, within_s=0.3, **options)  # type: ignore[arg-type]
     return await verify_bucket(
@@ -164,7 +171,25 @@ async def proof(stores: list[Store], named: dict[str, Rows], *parts: Part, **opt
     )
 
 
-async def test_a_service_is_proven_only_with_its_names_in_every_centre() -> None:
+async def test_a_centre_is_given_the_lag_of_the_way_from_whoever_leads_and_that_of_its_database(quick: None) -> None:
+    """The bucket leads in c since a switchover, and what it holds comes to a after a while."""
+    for leads, lag_s, of_database_s, arrives in (("c", 2.0, 0.0, True), ("a", 0.0, 2.0, True), ("a", 0.0, 0.0, False)):
+        stores, begun = copies(entry(b"a")), time.monotonic()
+        for store in stores:
+            store.primary = store.instance.endswith(leads)
+
+        def arrive(store: Store = stores[0], begun: float = begun) -> None:
+            if time.monotonic() - begun > 0.4:
+                store.objects[b"late"] = [entry(b"late")]
+
+        stores[0].hook = arrive
+        naming = Naming(COLUMN, {"a": Rows([b"a", b"late"])}, {"a": of_database_s})
+        sources = {s.instance: s for s in stores}
+        found = await verify_bucket(service(lag_s), sources, Options(parts=(Part.NAMES,)), naming=naming)
+        assert [told.missing_count == 0 for told in found.names or ()] == [arrives]
+
+
+async def test_a_service_is_proven_only_with_its_names_in_every_centre(quick: None) -> None:
     stores, rows = copies(entry(b"a")), {c: Rows([b"a"]) for c in "ab"}
     found = await proof(stores, rows, Part.CONTENT, Part.NAMES)
     assert found.ok

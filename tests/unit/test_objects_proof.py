@@ -296,7 +296,22 @@ async def test_what_is_too_large_to_read_cannot_be_told() -> None:
 
 
 def test_lags_add_up_along_the_way() -> None:
-    assert [lag_s(service(5.0), f"x/files@{c}") for c in "abc"] == [0.0, 5.0, 10.0]
+    assert [lag_s(service(5.0), "x/files@a", f"x/files@{c}") for c in "abc"] == [0.0, 5.0, 10.0]
+
+
+def test_after_a_switchover_the_way_back_has_the_same_lag() -> None:
+    assert [lag_s(service(5.0), "x/files@c", f"x/files@{c}") for c in "abc"] == [10.0, 5.0, 0.0]
+    assert lag_s(service(5.0), "x/files@b", "x/files@a") == 5.0
+
+
+async def test_an_object_on_its_way_to_what_was_the_primary_is_no_difference() -> None:
+    """Written at c just now, which leads since a switchover: a has the declared lag of the whole way."""
+    stores = copies(entry(b"a"))
+    for store in stores:
+        store.primary = store.instance.endswith("c")
+    stores[2].objects[b"new"] = [entry(b"new", modified_s=time.time())]
+    found = await proof(stores, lag=30.0)
+    assert content(found, "a").verdict is Verdict.UNKNOWN  # too young to be told, and no difference
 
 
 def test_keys_are_shown_so_that_they_can_be_read() -> None:

@@ -219,5 +219,5 @@ def test_one_statement_over_a_database_and_its_bucket_stands_beside_the_copies(l
     proofs[0]["names"] = [whole, lacking]
     (folder / "proofs.json").write_text(json.dumps(proofs))
     words = Page(report_html(folder, "en")).words
-    assert "5,001 objects named, 4,999 stored, 2 missing, 0 that no row names ../up, 文/件" in words
-    assert "sharing/db@b public.files.key → sharing/files@b pass 4,999 objects named" in words
+    assert "5,001 named, 4,999 stored, 2 missing, 0 that no row names ../up, 文/件" in words
+    assert "sharing/db@b public.files.key → sharing/files@b pass 4,999 named" in words

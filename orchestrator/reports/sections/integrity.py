@@ -8,6 +8,7 @@ from orchestrator.model.run import EntryOutage
 from orchestrator.reports.judgement import Light
 from orchestrator.reports.markup import Child, Markup, el, join, table
 from orchestrator.reports.sections.base import View, code, outcome_pill, para, people, pill
+from orchestrator.reports.verify_view import counted
 
 IDS_MAX = 120
 ROWS_MAX = 120
@@ -142,12 +143,7 @@ def _named(view: View) -> list[Markup]:
     """Database and bucket together: a sentence for each centre."""
     words, found = view.words, []
     for told in (told for proof in view.dossier.proofs for told in proof.names or ()):
-        counts = words(
-            f"{told.named:,} objects named, {told.stored:,} stored, {told.missing_count:,} missing, "
-            f"{told.unnamed_count:,} that no row names",
-            f"引用 {told.named:,} 个对象，存有 {told.stored:,} 个，缺失 {told.missing_count:,} 个，"
-            f"未被引用 {told.unnamed_count:,} 个",
-        )
+        counts = words.of(counted(told))
         light = {"pass": Light.GOOD, "fail": Light.BAD}.get(told.verdict, Light.WARN)
         names = code(", ".join(told.missing)) if told.missing else ""
         why = f"{words.of(told.reason)} " if told.reason.en else ""
