@@ -1,43 +1,31 @@
 """A bucket in zones of an S3 store: reads its zone and settings, and moves the write role between zones.
 
-What is read comes over the S3 API and, where the endpoint is a Ceph gateway, its admin API: the zone that takes writes
-is the one that is not `read_only` in the period by which the gateway acts. What the API cannot do (the master, start
-and stop) is done by the operator's commands on a host of the zone. The run's epoch is kept in a tag of the bucket.
+The zone that takes writes is the one that is not `read_only` in the period by which its gateway acts. What the API
+cannot do (the master, start and stop) is done by the operator's commands on a host of the zone. The run's epoch is kept
+in a tag of the bucket. A zone is cut off from the others by stopping the gateway that fetches from them
+(`sync_address`), which serves no users.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
-from orchestrator.model.objects import Versioning
 from orchestrator.model.observation import Reach, Reading
 from orchestrator.model.plan import Verb
-from orchestrator.model.rows import RowsUnreadable, Trouble
-from orchestrator.model.topology import Instance, Kind, Role, Service, Setting
+from orchestrator.model.topology import Instance, Kind, Service, Setting
 from orchestrator.providers.base import ActionFailed, Order, Outcome, PlaybookRunner, Unsupported
 from orchestrator.providers.http_request import NoAnswer
 from orchestrator.providers.kinds import S3_BUCKET
 from orchestrator.providers.playbook import run_named
-from orchestrator.providers.s3_objects import S3Objects
-from orchestrator.providers.s3_rgw import SyncState, Zone, sync_of, zone_of
+from orchestrator.providers.s3_reading import EPOCH, epoch_of, fetches, read, zone_at
+from orchestrator.providers.s3_rgw import Zone
 from orchestrator.providers.s3_tags import NoBucket, read_tags, write_tag
 from orchestrator.providers.s3_wire import Wire
 from orchestrator.providers.waiting import comes_true
 
-EPOCH = "drctl-epoch"
 LOOK_S = 2.0
 POLL_S = 0.2
-_COMMANDS: Mapping[Verb, str] = {
-    Verb.PROMOTE: "promote_command",
-    Verb.DEMOTE: "demote_command",
-    Verb.FENCE: "fence_command",
-    Verb.UNFENCE: "unfence_command",
-    Verb.REJOIN: "rejoin_command",
-    Verb.START: "start_command",
-    Verb.STOP: "stop_command",
-}
 
 
 class S3Bucket:
@@ -50,19 +38,7 @@ class S3Bucket:
 
     async def read(self, service: Service, instance: Instance, within_s: float) -> Reading:
         """One look at one bucket, bounded by `within_s` seconds; never raises for a bad world."""
-        began = time.monotonic()
-        wire = Wire(instance)
-        try:
-            async with asyncio.timeout(within_s):
-                return await _reading(wire, instance, began)
-        except NoAnswer as e:
-            return _blank(instance, began, e.reach, e.error)
-        except RowsUnreadable as e:
-            return _blank(instance, began, Reach.UNKNOWN, e.message)
-        except TimeoutError:
-            return _blank(instance, began, Reach.SILENT, f"no answer within {within_s:g} s")
-        finally:
-            wire.close()
+        return await read(service, instance, within_s)
 
     async def act(self, verb: Verb, order: Order) -> Outcome:
         """Carry out one verb.
@@ -89,7 +65,9 @@ class S3Bucket:
                 return await self._role(verb, order)
             case Verb.FENCE | Verb.STOP:
                 return await self._down(verb, order)
-            case Verb.UNFENCE | Verb.START | Verb.REJOIN:
+            case Verb.UNFENCE:
+                return await self._unfence(order)
+            case Verb.START | Verb.REJOIN:
                 return await self._back(verb, order)
             case _:
                 raise Unsupported(f"an s3-bucket instance has no {verb.value}", hint="an entry sends users elsewhere")
@@ -108,7 +86,7 @@ class S3Bucket:
         if wanted_read_only:
             await self._mark(order, needed=not done)  # before: afterwards nobody may be left who takes the word
         if not done:
-            await self._command(verb, order)
+            await self._command(f"{verb.value}_command", order)
             await self._until(f"{verb.value} in force", holds, order)
         if not wanted_read_only:
             await self._mark(order)
@@ -117,16 +95,24 @@ class S3Bucket:
 
     async def _down(self, verb: Verb, order: Order) -> Outcome:
         """Nobody gets in any more: the fence is real when the address refuses."""
-        now = await self.read(order.service, order.instance, min(LOOK_S, order.within_s))
-        if now.reach is Reach.REFUSED:
-            return Outcome(detail=f"{order.instance.id} does not listen", changed=False)
 
         async def closed() -> bool:
-            return (await self.read(order.service, order.instance, LOOK_S)).reach is Reach.REFUSED
+            listens = (await self.read(order.service, order.instance, LOOK_S)).reach is not Reach.REFUSED
+            return not listens and await fetches(order.instance) is not True
 
-        await self._command(verb, order)
-        await self._until("the end of its gateway", closed, order)
+        if await closed():
+            return Outcome(detail=f"{order.instance.id} does not listen", changed=False)
+        await self._command(f"{verb.value}_command", order)
+        await self._until("the end of its gateways", closed, order)
         return Outcome(detail=f"{order.instance.id} does not listen any more")
+
+    async def _unfence(self, order: Order) -> Outcome:
+        """It answers again; a master that had been told to take no writes takes them."""
+        back = await self._back(Verb.UNFENCE, order)
+        zone = await self._zone(order)
+        if zone.master != order.instance.centre or not zone.read_only:
+            return back
+        return await self._role(Verb.PROMOTE, order)
 
     async def _back(self, verb: Verb, order: Order) -> Outcome:
         """Its gateway answers again; after `rejoin` it acts by the period of the zone that it follows, read-only."""
@@ -139,38 +125,62 @@ class S3Bucket:
             if source is None:
                 return await answers()
             try:
-                mine, theirs = await self._zone(order), await _zone(source)
+                mine, theirs = await self._zone(order), await zone_at(source)
             except (NoAnswer, ActionFailed):
                 return False
-            return mine.agreement == theirs.agreement and mine.read_only is True
+            agrees = mine.agreement == theirs.agreement and mine.read_only is True
+            return agrees and await fetches(order.instance) is not False
 
         holds = follows if verb is Verb.REJOIN else answers
         if await answers():
             await self._refuse_older(order)
         done = await holds()
         if not done:
-            await self._command(verb, order)
+            await self._command(f"{verb.value}_command", order)
             await self._until("its answer" if holds is answers else "the period of its source", holds, order)
         if verb is Verb.REJOIN:
             await self._mark(order)
         return Outcome(detail=f"{order.instance.id} answers", changed=not done)
 
     async def _repoint(self, order: Order) -> Outcome:
-        """Zones of a realm receive from every other: all there is to do is to make sure that the source is one."""
+        """Towards nobody: it is cut off from all zones. Towards another: a zone receives from every other of its realm,
+        so all there is to do is to see that the source is one, and to let it fetch again."""
         await self._refuse_older(order)
-        if order.towards:
-            mine, source = await self._zone(order), order.towards[0]
-            theirs = await _zone(source)
-            if mine.agreement != theirs.agreement:
-                raise ActionFailed(
-                    f"{order.instance.id} and {source.id} act by different periods",
-                    hint="one of them missed a failover: rejoin it before anything else",
-                )
+        if not order.towards:
+            return await self._fetching(order, "detach_command", wanted=False)
+        mine, source = await self._zone(order), order.towards[0]
+        theirs = await zone_at(source)
+        if mine.agreement != theirs.agreement:
+            raise ActionFailed(
+                f"{order.instance.id} and {source.id} act by different periods",
+                hint="one of them missed a failover: rejoin it before anything else",
+            )
+        done = await self._fetching(order, "attach_command", wanted=True)
         await self._mark(order)
-        return Outcome(detail=f"{order.instance.id} receives from every zone of its realm", changed=False)
+        return done
 
-    async def _command(self, verb: Verb, order: Order) -> None:
-        name = _COMMANDS[verb]
+    async def _fetching(self, order: Order, name: str, *, wanted: bool) -> Outcome:
+        """Let its zone fetch from others, or keep it from that."""
+        instance = order.instance
+
+        async def holds() -> bool:
+            return await fetches(instance) is wanted
+
+        if not instance.param("sync_address"):
+            if wanted:
+                return Outcome(detail=f"{instance.id} receives from every zone of its realm", changed=False)
+            raise ActionFailed(
+                f"{instance.id}: what fetches from other zones cannot be stopped by itself",
+                hint="let a gateway of its own do that, and declare sync_address, detach_command and attach_command",
+            )
+        done = await holds()
+        if not done:
+            await self._command(name, order)
+            await self._until("the start of what fetches" if wanted else "the end of what fetches", holds, order)
+        words = "receives from every zone of its realm" if wanted else "receives from nobody"
+        return Outcome(detail=f"{instance.id} {words}", changed=not done)
+
+    async def _command(self, name: str, order: Order) -> None:
         command = order.instance.param(name) or order.service.param(name)
         if not command:
             raise ActionFailed(f"{order.instance.id}: no {name} is declared", hint="give it in the topology's params")
@@ -179,7 +189,7 @@ class S3Bucket:
         await self._playbooks("s3_zone.yml", order, extra)
 
     async def _zone(self, order: Order) -> Zone:
-        return await _zone(order.instance)
+        return await zone_at(order.instance)
 
     async def _until(self, what: str, holds: Callable[[], Awaitable[bool]], order: Order) -> None:
         async def patient() -> bool:
@@ -247,92 +257,3 @@ async def _write_epoch(order: Order) -> None:
         finally:
             wire.close()
     raise trouble
-
-
-def epoch_of(tags: Mapping[str, str]) -> int:
-    """The epoch of the last run that changed the bucket; 0 where none has."""
-    value = tags.get(EPOCH, "")
-    return int(value) if value.isdigit() else 0
-
-
-async def _zone(instance: Instance) -> Zone:
-    """The zone by its own gateway's word.
-
-    Raises:
-        NoAnswer: it does not answer.
-        ActionFailed: it tells nothing of zones.
-    """
-    wire = Wire(instance)
-    try:
-        zone = await zone_of(wire, instance.centre)
-    finally:
-        wire.close()
-    if zone is None:
-        raise ActionFailed(
-            f"{instance.id}: its endpoint tells nothing of zones",
-            hint="a Ceph gateway and the cap zone=read are needed",
-        )
-    return zone
-
-
-def _blank(instance: Instance, began: float, reach: Reach, error: str) -> Reading:
-    return Reading(instance=instance.id, reach=reach, took_s=time.monotonic() - began, error=error)
-
-
-async def _reading(wire: Wire, instance: Instance, began: float) -> Reading:
-    """All requests at once: one round trip.
-
-    Raises:
-        NoAnswer: it does not answer.
-        RowsUnreadable: it answers what is no S3.
-    """
-    bucket = S3Objects(instance)
-    try:
-        zone, tags, versioning, (lock, retained) = await asyncio.gather(
-            zone_of(wire, instance.centre), _tags(wire), bucket.versioning(), bucket.lock()
-        )
-    except RowsUnreadable as e:
-        if e.trouble is Trouble.DENIED:
-            return _blank(instance, began, Reach.DENIED, e.message)
-        if e.trouble is Trouble.GONE:
-            return _blank(instance, began, Reach.ANSWERED, "no such bucket")
-        raise
-    finally:
-        await bucket.close()
-    known = zone is not None and zone.read_only is not None
-    sync = await _sync(wire, instance, zone) if zone else None
-    return Reading(
-        instance=instance.id,
-        reach=Reach.ANSWERED,
-        took_s=time.monotonic() - began,
-        role=(Role.STANDBY if zone.read_only else Role.PRIMARY) if zone and known else None,
-        writable=not zone.read_only if zone and known else None,
-        epoch=None if tags is None else epoch_of(tags),
-        timeline=zone.realm_epoch if zone else None,
-        upstream=(zone.master if zone.read_only else "") if zone and known else None,
-        receiving=sync.incremental if sync else None,
-        clock_offset_s=wire.clock_offset_s,
-        settings=_settings(zone, versioning, lock, retained),
-    )
-
-
-async def _tags(wire: Wire) -> Mapping[str, str] | None:
-    try:
-        return await read_tags(wire)
-    except NoBucket:
-        return None
-
-
-async def _sync(wire: Wire, instance: Instance, zone: Zone) -> SyncState | None:
-    return await sync_of(wire, zone.master_id) if zone.master != instance.centre else None
-
-
-def _settings(zone: Zone | None, versioning: Versioning, lock: bool, retained: bool) -> tuple[Setting, ...]:
-    found = {
-        "versioning": versioning.value,
-        "object_lock": str(lock).lower(),
-        "default_retention": str(retained).lower(),
-    }
-    if zone is not None:
-        found |= {"master": zone.master, "period": f"{zone.period} {zone.period_epoch}"}
-    return tuple(Setting(name=name, value=value) for name, value in found.items())

@@ -1,12 +1,15 @@
-"""What a Ceph gateway tells of its zone: the period (who is the master, who may be written to) and its data sync.
+"""What a Ceph gateway tells of its zone: the period (who is the master, who may be written to), its data sync and logs.
 
-Read over the gateway's admin API with the same signature; the user needs the caps `zone=read;datalog=read`. A gateway
+Read over the gateway's admin API with the same signature; the user needs the caps
+`zone=read;datalog=read;bilog=read;buckets=read`. A gateway
 speaks of the period that *it* runs by: an old master that missed a failover still names itself, which is why the
 periods of all zones must be held against each other. Measured on Ceph 16.2.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -58,6 +61,24 @@ class _Info(msgspec.Struct, frozen=True):
 class _Sync(msgspec.Struct, frozen=True):
     info: _Info
     markers: list[_Shard] = []
+
+
+class _Bucket(msgspec.Struct, frozen=True):
+    id: str
+    max_marker: str = ""
+
+
+class _Place(msgspec.Struct, frozen=True):
+    position: str = ""
+
+
+class _Followed(msgspec.Struct, frozen=True):
+    status: str
+    inc_marker: _Place = _Place()
+
+
+class _Logged(msgspec.Struct, frozen=True):
+    timestamp: str = ""
 
 
 class Zone(msgspec.Struct, frozen=True):
@@ -132,6 +153,99 @@ async def sync_of(wire: Wire, source_id: str) -> SyncState | None:
     times = [_seconds(shard.val.timestamp) for shard in told.markers]
     good = told.info.status == "sync" and all(s.val.status == "incremental-sync" for s in told.markers)
     return SyncState(good and bool(told.markers), max(times, default=0.0))
+
+
+class BucketLog(msgspec.Struct, frozen=True):
+    """The log of a bucket's index in one zone: what other zones follow."""
+
+    instance: str
+    """NAME:ID, the same in every zone."""
+    marks: tuple[str, ...]
+    """The last entry of each shard; empty where there is none."""
+
+
+async def log_of(wire: Wire) -> BucketLog | None:
+    """The log of the bucket's index in the zone behind an endpoint; None where it does not tell.
+
+    Raises:
+        NoAnswer: there is no HTTP answer.
+    """
+    reply = await wire.ask("GET", query=[("bucket", wire.bucket), ("stats", "false")], path="/admin/bucket")
+    if reply.status != 200:
+        return None
+    try:
+        told = msgspec.json.decode(reply.body, type=_Bucket)
+    except msgspec.MsgspecError:
+        return None
+    shards = dict(part.split("#", 1) for part in told.max_marker.split(",") if "#" in part)
+    if not shards or set(shards) != {str(n) for n in range(len(shards))}:
+        return None
+    return BucketLog(f"{wire.bucket}:{told.id}", tuple(shards[str(n)] for n in range(len(shards))))
+
+
+async def followed(wire: Wire, instance: str, source_id: str) -> tuple[str, ...] | None:
+    """How far a zone has followed the log of `source_id`, by shard; None while it copies, or where it does not tell.
+
+    An entry that could not be fetched stays the next one: a mark is passed only by what is there.
+
+    Raises:
+        NoAnswer: there is no HTTP answer.
+    """
+    query = [("type", "bucket-index"), ("status", ""), ("bucket", instance), ("source-zone", source_id)]
+    reply = await wire.ask("GET", query=query, path="/admin/log")
+    if reply.status != 200:
+        return None
+    try:
+        told = msgspec.json.decode(reply.body, type=list[_Followed])
+    except msgspec.MsgspecError:
+        return None
+    whole = bool(told) and all(shard.status == "incremental-sync" for shard in told)
+    return tuple(shard.inc_marker.position for shard in told) if whole else None
+
+
+def position(marks: Sequence[str]) -> int:
+    """One number for the marks of one log: level with another of the same log only where every shard is."""
+    return sum(_number(mark) for mark in marks)
+
+
+def _number(mark: str) -> int:
+    head = mark.partition(".")[0]
+    return int(head) if head.isdigit() else 0
+
+
+async def waits_since(wire: Wire, log: BucketLog, marks: Sequence[str]) -> float | None:
+    """When the oldest entry was written that `marks` have not passed, by the clock of the log's own zone.
+
+    Args:
+        wire: of the zone whose log it is.
+        log: that log.
+        marks: how far another zone has followed it.
+
+    Returns:
+        Seconds since 1970; 0 where nothing waits; None where it cannot be told.
+
+    Raises:
+        NoAnswer: there is no HTTP answer.
+    """
+    if len(marks) != len(log.marks):
+        return None
+    behind = [n for n, mark in enumerate(marks) if _number(mark) < _number(log.marks[n])]
+    times = await asyncio.gather(*(_next_entry(wire, f"{log.instance}:{n}", marks[n]) for n in behind))
+    told = [t for t in times if t]
+    return min(told, default=0.0) if len(told) == len(times) else None
+
+
+async def _next_entry(wire: Wire, shard: str, mark: str) -> float:
+    """When the entry after a mark was written; 0 where that is not told."""
+    query = [("type", "bucket-index"), ("bucket-instance", shard), ("marker", mark), ("max-entries", "1")]
+    reply = await wire.ask("GET", query=query, path="/admin/log")
+    if reply.status != 200:
+        return 0.0
+    try:
+        entries = msgspec.json.decode(reply.body, type=list[_Logged])
+    except msgspec.MsgspecError:
+        return 0.0
+    return min((_seconds(e.timestamp) for e in entries), default=0.0)
 
 
 def _seconds(text: str) -> float:

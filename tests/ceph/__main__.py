@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 
-PACKAGES = ("ceph-mon", "ceph-osd", "radosgw")
-PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "radosgw", "radosgw-admin", "setpriv")
+from orchestrator.lab.ceph import PACKAGES, missing_programs
+
 INSTALL_S = 600
 
 
@@ -19,7 +19,7 @@ def hindrance() -> str:
     """Why Ceph cannot be run here; empty where it can (it is installed where it is missing)."""
     if os.geteuid() != 0:
         return "not root: Ceph's packages cannot be installed"
-    if all(map(shutil.which, PROGRAMS)):
+    if not missing_programs():
         return ""
     if shutil.which("apt-get") is None:
         return "no apt-get here, and no Ceph"
@@ -42,7 +42,7 @@ def install() -> str:
         )
     except subprocess.TimeoutExpired:
         return f"apt-get was not done within {INSTALL_S} s"
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    missing = missing_programs()
     return f"apt-get: {done.stderr.strip()[-300:]} (missing: {', '.join(missing)})" if missing else ""
 
 

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.ceph.__main__ import PROGRAMS
-from tests.ceph.realm import SYSTEM, USER, Realm
+from orchestrator.lab.ceph import missing_programs
+from orchestrator.lab.realm import SYSTEM, USER, ZONES, Realm
 from tests.ceph.world import World
 
 
 @pytest.fixture(scope="session")
 def realm() -> Iterator[Realm]:
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
+    if missing := missing_programs():
         pytest.skip(f"no Ceph here ({', '.join(missing)}): `make integration-ceph` installs it where it can")
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="drctl-ceph-", dir=memory if memory.is_dir() else None))
-    realm = Realm(folder)
+    realm = Realm({name: folder / name for name in ZONES}, guarded)
     try:
         realm.up()
         yield realm
     finally:
         realm.down()
+        shutil.rmtree(folder)
+
+
+def guarded(command: Sequence[str], folder: Path, log: Path) -> int:
+    """Start a daemon that is killed when the thread ends that started it: nothing is left behind a killed test run."""
+    with log.open("ab") as file:
+        started = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=folder,
+        )  # fmt: skip
+    STARTED.append(started)
+    return started.pid
+
+
+STARTED: list[subprocess.Popen[bytes]] = []
+"""Kept, so that none is taken for forgotten; whoever ends one waits for its command line to go."""
 
 
 @pytest.fixture

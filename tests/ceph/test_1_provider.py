@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from orchestrator.lab.realm import ZONES
 from orchestrator.model.observation import Reach
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Instance, Role
 from orchestrator.providers.base import Order
-from tests.ceph.realm import ZONES
 from tests.ceph.world import World, refused
 from tests.contract_providers import ActorContract, Case, ProberContract
 from tests.integration.provider_world import at, closed_address, garbage_address, silent_address

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from orchestrator.lab.realm import SYSTEM
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import Part
-from tests.ceph.realm import SYSTEM
 from tests.ceph.world import World, differences, tables
 
 KEYS = [
@@ -115,7 +115,7 @@ async def test_an_unversioned_bucket_and_multipart_etags(parted: World) -> None:
 
 
 def assert_there(world: World, bucket: str, count: int) -> None:
-    from tests.ceph.cluster import comes_true
+    from orchestrator.lab.ceph import comes_true
 
     for centre in "bc":
         client = world.client(centre)

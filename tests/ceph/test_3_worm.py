@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.lab.ceph import comes_true
+from orchestrator.lab.realm import SYSTEM
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import Part
-from tests.ceph.cluster import comes_true
-from tests.ceph.realm import SYSTEM
 from tests.ceph.world import World, refused, tables
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.lab.ceph import GATEWAYS, comes_true
 from orchestrator.model.observation import Reach
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Role
 from orchestrator.providers.base import ActionFailed
-from tests.ceph.cluster import comes_true
 from tests.ceph.world import World, refused, tables
 
 
@@ -38,7 +38,7 @@ async def test_failover_stale_master_rejoin_and_failback(world: World) -> None:
         await world.act(Verb.DEMOTE, "b", epoch=0, bucket="moved")
 
     # The trap: an administrator starts the old master as it is. It takes writes that nobody else sees as the master's.
-    a.start("rgw")
+    a.start(*GATEWAYS)
     stale = await world.read("a", "moved")
     assert (stale.writable, stale.setting("master")) == (True, "a")
     assert stale.timeline is not None and reading.timeline is not None and stale.timeline < reading.timeline

@@ -12,6 +12,8 @@ from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from orchestrator.app import ROOT, kinds
+from orchestrator.lab.ceph import comes_true
+from orchestrator.lab.realm import USER, ZONES, Realm
 from orchestrator.loader import load_topology
 from orchestrator.model.observation import Reading
 from orchestrator.model.plan import Verb
@@ -23,8 +25,6 @@ from orchestrator.providers.s3 import S3Bucket
 from orchestrator.providers.s3_objects import S3Objects
 from orchestrator.verification.objects import verify_bucket
 from orchestrator.verification.options import Options
-from tests.ceph.cluster import comes_true
-from tests.ceph.realm import USER, ZONES, Realm
 
 INVENTORY = ROOT / "inventories" / "lab" / "hosts.yaml"
 EPOCHS = itertools.count(1)
@@ -66,6 +66,9 @@ INSTANCE = """          {centre}:
               unfence_command: bash {folder}/start.sh
               start_command: bash {folder}/start.sh
               rejoin_command: bash {folder}/rejoin.sh
+              sync_address: {sync}
+              detach_command: bash {folder}/detach.sh
+              attach_command: bash {folder}/attach.sh
 """
 
 
@@ -79,7 +82,7 @@ class World:
     def topology(self, bucket: str = "files", lag: str = "3s") -> Topology:
         """The estate whose bucket is this one."""
         text = "".join(
-            INSTANCE.format(centre=c, address=z.address, bucket=bucket, folder=z.folder)
+            INSTANCE.format(centre=c, address=z.address, sync=z.sync_address, bucket=bucket, folder=z.folder)
             for c, z in self.realm.zones.items()
         )
         (self.folder / "topology.yaml").write_text(TOPOLOGY.format(instances=text, lag=lag))

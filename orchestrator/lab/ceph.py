@@ -1,6 +1,8 @@
-"""One Ceph cluster and its gateway, real and small: a monitor, an OSD on a sparse file and radosgw, as our processes.
+"""One Ceph cluster and its gateways, real and small: a monitor, an OSD on a sparse file and two radosgw.
 
-Every call has a time-out, for a cluster without its OSD answers nothing. All files, sockets and logs lie in one folder.
+Users' requests go to one gateway (`rgw`), and another (`sync`) fetches from the other zones: so a zone can be cut off
+from them while its users are served. Daemons are found again by their pid files, whoever started them. Every call has a
+time-out, for a cluster without its OSD answers nothing. All files, sockets and logs lie in one folder.
 """
 
 from __future__ import annotations
@@ -8,20 +10,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from orchestrator.errors import Refused
 
 ADMIN_S = 120.0
 START_S = 240.0
 STOP_S = 15.0
-_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-"""A daemon is killed when the thread ends that started it: nothing is left behind a killed test run."""
+PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "radosgw", "radosgw-admin")
+PACKAGES = ("ceph-mon", "ceph-osd", "radosgw")
+GATEWAYS = ("rgw", "sync")
+Spawn = Callable[[Sequence[str], Path, Path], int]
+"""Starts a command (words, folder, log) that outlives us; its pid."""
 
 CONF = """
 [global]
@@ -73,8 +81,10 @@ client_mount_timeout = 20
 rados_mon_op_timeout = 20
 rados_osd_op_timeout = 20
 rgw_frontends = beast endpoint=127.0.0.1:{http}
+rgw_run_sync_thread = false
 rgw_thread_pool_size = 48
 rgw_num_rados_handles = 1
+osd_client_watch_timeout = 5
 rgw_enable_usage_log = false
 rgw_cache_enabled = true
 rgw_dynamic_resharding = false
@@ -93,27 +103,38 @@ rgw_zone = {name}
 """
 
 
-class CephError(Exception):
-    """A command of Ceph failed or did not end in its time."""
+def missing_programs() -> tuple[str, ...]:
+    """Programs of Ceph that are not installed here."""
+    return tuple(name for name in PROGRAMS if shutil.which(name) is None)
 
 
 class Cluster:
-    """The cluster and gateway of one zone."""
+    """The cluster and gateways of one zone."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, spawn: Spawn) -> None:
         self.name, self.folder = name, folder
-        self.http = 0
-        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._spawn = spawn
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Port of each gateway, as laid down by `prepare`."""
+        found: dict[str, int] = json.loads((self.folder / "ports.json").read_text())
+        return found
 
     @property
     def endpoint(self) -> str:
         """URL of the gateway."""
-        return f"http://127.0.0.1:{self.http}"
+        return f"http://{self.address}"
 
     @property
     def address(self) -> str:
         """host:port of the gateway."""
-        return f"127.0.0.1:{self.http}"
+        return f"127.0.0.1:{self.ports['rgw']}"
+
+    @property
+    def sync_address(self) -> str:
+        """host:port of the gateway that fetches from the other zones."""
+        return f"127.0.0.1:{self.ports['sync']}"
 
     @property
     def conf(self) -> Path:
@@ -123,9 +144,10 @@ class Cluster:
         """Lay down configuration and monitor; nothing runs yet."""
         for part in ("run", "log", "mon", "osd", "rgw", "crash"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        mon2, mon1, self.http = free_ports(3)
+        mon2, mon1, http, sync = free_ports(4)
+        (self.folder / "ports.json").write_text(json.dumps({"rgw": http, "sync": sync}))
         fsid = str(uuid.uuid4())
-        words = {"name": self.name, "folder": self.folder, "mon1": mon1, "mon2": mon2, "http": self.http}
+        words = {"name": self.name, "folder": self.folder, "mon1": mon1, "mon2": mon2, "http": http}
         self.conf.write_text(CONF.format(fsid=fsid, **words))
         self._keys()
         monmap = str(self.folder / "monmap")
@@ -148,110 +170,107 @@ class Cluster:
         self._ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd, "--no-mon-config")
 
     def start(self, *daemons: str) -> None:
-        """Start daemons (`mon`, `osd`, `rgw`) that do not run, one after the other, and wait until each works."""
+        """Start daemons (`mon`, `osd`, `rgw`, `sync`) that do not run, one after the other, and wait for each."""
         for daemon in daemons:
             self.launch(daemon)
             self.wait_for(daemon)
 
-    def launch(self, daemon: str, *words: str) -> None:
-        """Start a daemon that does not run, by the thread that shall outlive it: it is killed with that one."""
-        if not self.runs(daemon):
-            log = (self.folder / "log" / f"{daemon}.out").open("ab")
-            self._daemons[daemon] = subprocess.Popen(
-                [*_DIE_WITH_US, *_COMMANDS[daemon](self.name), "-f", "-c", str(self.conf), *words],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                cwd=self.folder,
-            )  # fmt: skip
-            log.close()
-            if daemon == "rgw":
-                self.pid_file.write_text(f"{self._daemons[daemon].pid}\n")
+    def launch(self, daemon: str) -> None:
+        """Start a daemon that does not run."""
+        if self.pid(daemon) is None:
+            words = [*self.command_of(daemon), "-f", "-c", str(self.conf)]
+            pid = self._spawn(words, self.folder, self.log(daemon))
+            self.pid_file(daemon).write_text(f"{pid}\n")
+
+    def command_of(self, daemon: str) -> list[str]:
+        """The words that start a daemon, without its configuration."""
+        commands = {
+            "mon": ["ceph-mon", "-i", self.name],
+            "osd": ["ceph-osd", "-i", "0"],
+            "rgw": ["radosgw", "-n", "client.admin"],
+            "sync": [
+                "radosgw", "-n", "client.admin", f"--rgw-frontends=beast endpoint={self.sync_address}",
+                "--rgw-run-sync-thread=true",
+            ],
+        }  # fmt: skip
+        return commands[daemon]
 
     def wait_for(self, daemon: str) -> None:
         """Wait until a daemon works.
 
         Raises:
-            CephError: it ended, or did not in its time.
+            Refused: it ended, or did not in its time.
         """
-        checks = {"mon": self._mon_up, "osd": self._osd_up, "rgw": self.answers}
-        if not comes_true(lambda: checks[daemon]() or not self.runs(daemon), START_S, 0.1) or not self.runs(daemon):
-            said = (self.folder / "log" / f"{daemon}.out").read_text(errors="replace")[-800:]
-            raise CephError(f"{daemon} of zone {self.name} did not come up: {said}")
+        if not comes_true(lambda: self.works(daemon) or not self.pid(daemon), START_S, 0.1) or not self.pid(daemon):
+            said = self.log(daemon).read_text(errors="replace")[-800:]
+            raise Refused(f"{daemon} of zone {self.name} does not come up: {said}", hint=f"logs: {self.folder}/log")
+
+    def works(self, daemon: str) -> bool:
+        """Whether a daemon answers as it should."""
+        match daemon:
+            case "mon":
+                return self._mon_up()
+            case "osd":
+                return self._osd_up()
+            case _:
+                return listens(self.address if daemon == "rgw" else self.sync_address)
 
     def _mon_up(self) -> bool:
-        with contextlib.suppress(CephError):
+        with contextlib.suppress(Refused):
             return bool(self.ceph("quorum_status", within_s=5.0)["quorum"])
         return False
 
     def _osd_up(self) -> bool:
-        with contextlib.suppress(CephError):
+        with contextlib.suppress(Refused):
             return bool(self.ceph("osd", "stat", within_s=5.0)["num_up_osds"] == 1)
         return False
 
-    @property
-    def pid_file(self) -> Path:
-        """Holds the gateway's pid: it may be started by an operator's command, past us."""
-        return self.folder / "rgw.pid"
+    def log(self, daemon: str) -> Path:
+        """What a daemon says on its way up."""
+        return self.folder / "log" / f"{daemon}.out"
 
-    def gateway(self) -> int | None:
-        """The pid of the gateway that runs, whoever started it."""
+    def pid_file(self, daemon: str) -> Path:
+        """Holds a daemon's pid: it may be started by an operator's command, past us."""
+        return self.folder / f"{daemon}.pid"
+
+    def pid(self, daemon: str) -> int | None:
+        """The pid of a daemon that runs, whoever started it."""
         with contextlib.suppress(OSError, ValueError):
-            pid = int(self.pid_file.read_text())
-            name = Path(f"/proc/{pid}/cmdline").read_bytes()
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            return pid if b"radosgw" in name and state != "Z" else None
+            pid = int(self.pid_file(daemon).read_text())
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return None
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()  # none for a moment while one program becomes another
+            return pid if not words or str(self.conf).encode() in words else None
         return None
 
-    def answers(self) -> bool:
-        """Whether the gateway takes connections."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.http), 1.0):
-            return True
-        return False
+    def end(self, *daemons: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End daemons and wait for their end; what does not end in its time is killed.
 
-    def runs(self, daemon: str) -> bool:
-        """Whether a daemon of ours runs."""
-        process = self._daemons.get(daemon)
-        return process is not None and process.poll() is None
-
-    def pid(self, daemon: str) -> int:
-        """Process id of a daemon that runs."""
-        return self._daemons[daemon].pid
-
-    def end_gateway(self) -> None:
-        """Kill the gateway, whoever started it."""
-        if (pid := self.gateway()) is not None:
+        Raises:
+            Refused: one does not even end then.
+        """
+        running = [(d, pid) for d in daemons if (pid := self.pid(d)) is not None]
+        for daemon, pid in running:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            if not comes_true(lambda: self.gateway() is None, STOP_S, 0.05):
-                raise CephError(f"radosgw {pid} of zone {self.name} does not end")
-            if (ours := self._daemons.get("rgw")) is not None and ours.pid == pid:
-                ours.wait(STOP_S)  # it has no command line any more before it has ended
-
-    def stop(self, *daemons: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """End daemons and wait for their end; what does not end in its time is killed."""
-        for daemon in daemons:
-            process = self._daemons.pop(daemon, None)
-            if process is None or process.poll() is not None:
+                os.kill(pid, number)
+            if comes_true(lambda d=daemon: self.pid(d) is None, STOP_S, 0.05):  # type: ignore[misc]
                 continue
-            process.send_signal(number)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_S)
+            if number is signal.SIGKILL:
+                raise Refused(f"{daemon} {pid} of zone {self.name} does not end")
+            self.end(daemon)
 
     def lose(self) -> None:
         """The zone is gone at once, as by a power cut."""
-        self.end_gateway()
-        self.stop("rgw", "osd", "mon", number=signal.SIGKILL)
+        self.end(*GATEWAYS, "osd", "mon")
 
     def restart(self) -> None:
-        """The storage comes back after `lose`; the gateway does not, for that is a decision."""
+        """The storage comes back after `lose`; the gateways do not, for that is a decision."""
         self.start("mon", "osd")
 
     def down(self) -> None:
         """End everything."""
-        self.end_gateway()
-        self.stop("rgw", "osd", "mon")
+        self.end(*GATEWAYS)
+        self.end("osd", "mon", number=signal.SIGTERM)
 
     def ceph(self, *words: str, within_s: float = ADMIN_S) -> Any:
         """A command of `ceph`, its answer as JSON (None where it says nothing that is JSON)."""
@@ -266,11 +285,12 @@ class Cluster:
         return command([program, "-c", str(self.conf), *words], within_s)
 
 
-_COMMANDS: dict[str, Callable[[str], list[str]]] = {
-    "mon": lambda name: ["ceph-mon", "-i", name],
-    "osd": lambda _: ["ceph-osd", "-i", "0"],
-    "rgw": lambda _: ["radosgw", "-n", "client.admin"],
-}
+def listens(address: str) -> bool:
+    """Whether something takes connections at host:port."""
+    host, _, port = address.partition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1.0):
+        return True
+    return False
 
 
 def comes_true(holds: Callable[[], bool], within_s: float, pause_s: float) -> bool:
@@ -293,16 +313,16 @@ def command(words: list[str], within_s: float = ADMIN_S) -> str:
     """Standard output of a command.
 
     Raises:
-        CephError: it failed, or took longer than its bound.
+        Refused: it failed, or took longer than its bound.
     """
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False
         )
     except subprocess.TimeoutExpired as e:
-        raise CephError(f"{' '.join(words[:6])}: not done within {within_s:g} s") from e
+        raise Refused(f"{' '.join(words[:6])}: not done within {within_s:g} s") from e
     if done.returncode != 0:
-        raise CephError(f"{' '.join(words)}: {done.stderr.strip()[-600:]}")
+        raise Refused(f"{' '.join(words)}: {done.stderr.strip()[-600:]}")
     return done.stdout
 
 

@@ -1,16 +1,20 @@
 """Three zones of one RGW realm, each with a cluster of its own: what replicates a bucket between three centres.
 
-Writing is allowed in the master zone alone: the others are `read_only` in the period, which the gateways keep.
+Writing is allowed in the master zone alone: the others are `read_only` in the period, which the gateways keep. Zones
+know each other by the gateways that fetch, for these are also told at once of what was written.
 """
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import signal
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.ceph.cluster import Cluster
+from orchestrator.lab.ceph import GATEWAYS, Cluster, Spawn
 
 ZONES = ("a", "b", "c")
 SYSTEM = ("DRCTLSYSTEM", "lab-secret-of-the-system-user")
@@ -21,9 +25,8 @@ USER = ("DRCTLUSER", "lab-secret-of-an-application")
 class Realm:
     """The zones, brought up by `up` and taken away by `down`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.zones = {name: Cluster(name, folder / name) for name in ZONES}
+    def __init__(self, folders: Mapping[str, Path], spawn: Spawn) -> None:
+        self.zones = {name: Cluster(name, folder, spawn) for name, folder in folders.items()}
 
     def up(self) -> None:
         """Bring all zones up; a is the master."""
@@ -38,10 +41,11 @@ class Realm:
         zones = list(self.zones.values())
         for zone in zones:
             zone.folder.mkdir(parents=True)
-            for name, text in commands(zone).items():
-                (zone.folder / name).write_text(text)
         with ThreadPoolExecutor(len(zones)) as pool:
             list(pool.map(Cluster.prepare, zones))
+            for zone in zones:
+                for name, text in commands(zone).items():
+                    (zone.folder / name).write_text(text)
             for zone in zones:
                 zone.launch("mon")
             list(pool.map(lambda zone: (zone.wait_for("mon"), zone.create_osd()), zones))
@@ -53,44 +57,39 @@ class Realm:
         """End every process and remove every file."""
         for zone in self.zones.values():
             zone.down()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(zone.folder, ignore_errors=True)
 
     def _master(self, zone: Cluster) -> None:
         zone.admin("realm", "create", "--rgw-realm=drctl", "--default")
-        group = ("--rgw-zonegroup=cq", f"--endpoints={zone.endpoint}")
+        group = ("--rgw-zonegroup=cq", f"--endpoints=http://{zone.sync_address}")
         zone.admin("zonegroup", "create", *group, "--master", "--default")
         zone.admin("zone", "create", *group, f"--rgw-zone={zone.name}", *_keys(SYSTEM), "--master", "--default")
         zone.admin("user", "create", "--uid=sync", "--display-name=sync", *_keys(SYSTEM), "--system")
         zone.admin("user", "create", "--uid=app", "--display-name=app", *_keys(USER))
-        zone.admin("caps", "add", "--uid=app", "--caps=zone=read;datalog=read")
+        zone.admin("caps", "add", "--uid=app", "--caps=zone=read;datalog=read;bilog=read;buckets=read")
         zone.admin("period", "update", "--commit")
-        zone.start("rgw")
+        zone.start(*GATEWAYS)
 
     def _follower(self, zone: Cluster) -> None:
         self.pull(zone, self.zones[ZONES[0]])
-        words = ("--rgw-zonegroup=cq", f"--rgw-zone={zone.name}", f"--endpoints={zone.endpoint}")
+        words = ("--rgw-zonegroup=cq", f"--rgw-zone={zone.name}", f"--endpoints=http://{zone.sync_address}")
         zone.admin("zone", "create", *words, *_keys(SYSTEM), "--read-only", "--default")
         zone.admin("period", "update", "--commit")
-        zone.start("rgw")
+        zone.start(*GATEWAYS)
 
     def pull(self, zone: Cluster, source: Cluster) -> None:
         """A zone learns the period of another: before its gateway starts, or it acts by the old one."""
         zone.admin("realm", "pull", f"--url={source.endpoint}", "--default", *_keys(SYSTEM))
 
     def part(self) -> None:
-        """From now on no zone receives anything: gateways without their sync threads."""
-        self._gateways("--rgw-run-sync-thread=false")
+        """From now on no zone receives anything."""
+        for zone in self.zones.values():
+            zone.end("sync", number=signal.SIGTERM)
 
     def join(self) -> None:
         """Zones receive again."""
-        self._gateways()
-
-    def _gateways(self, *words: str) -> None:
         for zone in self.zones.values():
-            zone.end_gateway()
-            zone.launch("rgw", *words)
-        for zone in self.zones.values():
-            zone.wait_for("rgw")
+            zone.start("sync")
 
     def period(self, zone: str) -> Any:
         """The period that a zone's store holds."""
@@ -106,26 +105,48 @@ def commands(zone: Cluster) -> dict[str, str]:
         "for z in g['zones']: z['read_only'] = str(z['name'] != me).lower()\n"
         "g['master_zone'] = next(z['id'] for z in g['zones'] if z['name'] == me); json.dump(g, sys.stdout)"
     )
-    alive = f"grep -qs radosgw /proc/$(cat {zone.pid_file})/cmdline"  # a zombie has no command line
-    start = (
-        f"if ! {alive}; then\n"
-        f"  setsid radosgw -n client.admin -f -c {zone.conf} </dev/null >>{zone.folder}/log/rgw.out 2>&1 &\n"
-        f"  echo $! >{zone.pid_file}\nfi\n"
-    )
+    start = {daemon: _start(zone, daemon) for daemon in GATEWAYS}
     return {
-        # The master zone alone is writable; said in one period, so that every zone learns both at once.
+        # The master zone alone is writable; said in one period, so that every zone learns both at once. What others
+        # still hold comes to the new master from then on: what its users write is not undone by it, for the later wins.
         "promote.sh": f"{admin} zone modify --rgw-zone={zone.name} --master --default >/dev/null\n"
         f'{admin} zonegroup get | python3 -c "{only}" {zone.name} | {admin} zonegroup set >/dev/null\n'
-        f"{admin} period update --commit >/dev/null\n",
+        f"{admin} period update --commit >/dev/null\n{start['sync']}",
         "demote.sh": f"{admin} zone modify --rgw-zone={zone.name} --read-only=true >/dev/null\n"
         f"{admin} period update --commit >/dev/null\n",
-        "stop.sh": f"kill -9 $(cat {zone.pid_file}) || true\n",
-        "start.sh": start,
+        "stop.sh": "".join(_end(zone, daemon) for daemon in GATEWAYS),
+        "start.sh": start["rgw"] + start["sync"],
+        "detach.sh": _end(zone, "sync", "TERM"),  # it takes its leases along, which would bar its successor for 20 s
+        "attach.sh": start["sync"],
         # Before its gateway starts it learns what it missed: an old master with an old period takes writes of its own.
         "rejoin.sh": f"{admin} realm pull --url=http://$DRCTL_SOURCE --default {keys} >/dev/null\n"
-        f"kill -9 $(cat {zone.pid_file}) || true\n"
-        f"while {alive}; do sleep 0.1; done\n{start}",
+        f"{_end(zone, 'rgw')}{_end(zone, 'sync', 'TERM')}{start['rgw']}{start['sync']}",
     }
+
+
+def _alive(zone: Cluster, daemon: str) -> str:
+    """Whether a daemon runs; a zombie has no command line."""
+    return f"grep -qs radosgw /proc/$(cat {zone.pid_file(daemon)})/cmdline"
+
+
+def _start(zone: Cluster, daemon: str) -> str:
+    words = shlex.join([*zone.command_of(daemon), "-f", "-c", str(zone.conf)])
+    return (
+        f"if ! {_alive(zone, daemon)}; then\n"
+        f"  setsid {words} </dev/null >>{zone.log(daemon)} 2>&1 &\n"
+        f"  echo $! >{zone.pid_file(daemon)}\nfi\n"
+    )
+
+
+def _end(zone: Cluster, daemon: str, sign: str = "KILL") -> str:
+    """End a daemon and wait for its end; one that does not end in time is killed."""
+    kill = f"kill -{{}} $(cat {zone.pid_file(daemon)})"
+    return (
+        f"if {_alive(zone, daemon)}; then {kill.format(sign)}; fi\n"
+        f"for _ in $(seq 100); do {_alive(zone, daemon)} || break; sleep 0.05; done\n"
+        f"if {_alive(zone, daemon)}; then {kill.format('KILL')}; fi\n"
+        f"while {_alive(zone, daemon)}; do sleep 0.05; done\n"
+    )
 
 
 def _keys(pair: tuple[str, str]) -> tuple[str, str]:
