@@ -83,7 +83,7 @@ def takes_writes(reading: Reading) -> bool:
 
 
 BUCKETS = frozenset({S3_BUCKET.name})
-"""A bucket keeps no log, tells nothing of its disks, and is behind by single objects: `drctl verify` times those."""
+"""A bucket keeps no log for its copies, and tells nothing of its disks."""
 
 JudgeService = Callable[[Case], Iterator[Finding]]
 JudgeInstance = Callable[[Case, Instance, Reading], Ruling | None]

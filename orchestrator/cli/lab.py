@@ -40,8 +40,9 @@ def lab() -> None:
     help="Centres apart by relays on loopback, or each in a network namespace of its own (root).",
 )
 @click.option("--ssh", is_flag=True, help="With namespaces: an sshd in each centre, and Ansible goes through it.")
+@click.option("--buckets", is_flag=True, help="Also a bucket in each centre, on real Ceph (Debian's packages).")
 @click.pass_obj
-def up(settings: Settings, state_store: bool, net: str, ssh: bool) -> None:
+def up(settings: Settings, state_store: bool, net: str, ssh: bool, buckets: bool) -> None:
     """Bring the lab up; one that is up already is left as it is.
 
     \b
@@ -49,13 +50,16 @@ def up(settings: Settings, state_store: bool, net: str, ssh: bool) -> None:
       drctl lab up
       drctl lab up --state-store              `drctl lab status` names its URL
       drctl --lab /tmp/second lab up          a second one beside it
+      drctl lab up --buckets                  a database and a bucket that fail over as one system
       drctl lab up --net namespaces --ssh     hosts by real ssh, in networks of their own
       drctl lab up --net namespaces           packets between centres: a cut is what TCP really meets
     """
     from orchestrator.lab import control
     from orchestrator.lab.state import Net
 
-    control.up(settings.lab_dir, progress=click.echo, state_store=state_store, net=Net(net), ssh=ssh)
+    control.up(
+        settings.lab_dir, progress=click.echo, state_store=state_store, net=Net(net), ssh=ssh, with_buckets=buckets
+    )
 
 
 @lab.command()

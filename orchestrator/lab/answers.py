@@ -7,6 +7,16 @@ from collections.abc import Mapping
 import msgspec
 
 
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """The bucket that a system's objects lie in."""
+
+    bucket: str
+    zones: Mapping[str, str]
+    """Centre → host:port of its gateway."""
+    keys: tuple[str, str]
+    """Access key and secret."""
+
+
 class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What an app process is started with."""
 
@@ -17,6 +27,8 @@ class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     dependencies: Mapping[str, str] = msgspec.field(default_factory=dict)
     """URL of the entry of each system that it depends on."""
+    files: Files | None = None
+    """Where each record's object is stored, before the row that names it."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

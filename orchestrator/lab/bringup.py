@@ -15,7 +15,18 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import Refused
-from orchestrator.lab import binaries, endpoints, layout, namespaces, postgres, services, sshd, state, statestore
+from orchestrator.lab import (
+    binaries,
+    buckets,
+    endpoints,
+    layout,
+    namespaces,
+    postgres,
+    services,
+    sshd,
+    state,
+    statestore,
+)
 from orchestrator.lab.layout import LabSystem, Place
 from orchestrator.lab.state import LabState, Net, Phase
 
@@ -30,6 +41,7 @@ def bring_up(
     state_store: bool = False,
     net: Net = Net.RELAYS,
     ssh: bool = False,
+    with_buckets: bool = False,
 ) -> LabState:
     """Make and start everything; returns when users are served in every system.
 
@@ -38,9 +50,14 @@ def bring_up(
     """
     began = time.monotonic()
     with state.claimed_ports() as ports:
-        lab = _prepare(lab_dir, ports, state_store, net)
+        lab = msgspec.structs.replace(_prepare(lab_dir, ports, state_store, net), buckets=with_buckets)
         progress(f"lab {lab.id}: databases from {lab.bindir}, data in {lab.root}")
         services.start_network(lab)
+        _make_centres(lab)
+        if lab.buckets:
+            state.write(lab_dir, lab)
+            progress("three zones of object storage come up; this takes a minute")
+            buckets.bring_up(lab)
         _make_services(lab)
         services.start_apps(lab)
         carrier = "relays" if net is Net.RELAYS else "router"
@@ -57,6 +74,8 @@ def bring_up(
     if state_store:
         statestore.write(lab_dir, lab)
     state.write(lab_dir, lab)
+    if lab.buckets:
+        progress(f"keys of the buckets: export AWS_SHARED_CREDENTIALS_FILE={buckets.write_credentials(lab_dir)}")
     progress(f"three centres are up and their entries serve, in {lab.took_s:.1f} s")
     return lab
 
@@ -102,9 +121,12 @@ def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool, net: Net) 
     return lab
 
 
-def _make_services(lab: LabState) -> None:
+def _make_centres(lab: LabState) -> None:
     for centre in layout.CENTRES:
         (Path(lab.root) / centre).mkdir(mode=0o755)
+
+
+def _make_services(lab: LabState) -> None:
     if lab.net is Net.NAMESPACES:
         services.make_shells(lab)
     postgres.make_folders(lab, lab.databases)

@@ -84,13 +84,14 @@ rgw_frontends = beast endpoint=127.0.0.1:{http}
 rgw_run_sync_thread = false
 rgw_thread_pool_size = 48
 rgw_num_rados_handles = 1
-osd_client_watch_timeout = 5
+osd_client_watch_timeout = 15
 rgw_enable_usage_log = false
 rgw_cache_enabled = true
 rgw_dynamic_resharding = false
 rgw_override_bucket_index_max_shards = 4
 rgw_md_log_max_shards = 4
 rgw_data_log_num_shards = 4
+rgw_data_log_window = 2
 rgw_sync_lease_period = 20
 rgw_data_sync_poll_interval = 2
 rgw_meta_sync_poll_interval = 2

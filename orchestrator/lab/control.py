@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import BadFile, PartialState, Refused, Usage
-from orchestrator.lab import namespaces, postgres, services, sshd, state
+from orchestrator.lab import buckets, namespaces, postgres, services, sshd, state
 from orchestrator.lab.bringup import add_state_store, bring_up
 from orchestrator.lab.processes import Process, kill
 from orchestrator.lab.state import LabState, Net, Phase
 from orchestrator.lab.status import LabStatus, look
 
 Progress = Callable[[str], None]
+RECORDS = (state.STATE, state.ENDPOINTS, state.STATE_STORE, sshd.INVENTORY, buckets.CREDENTIALS)
+"""What a lab keeps in its folder beside its lock and its data."""
 
 
 def up(
@@ -27,10 +29,12 @@ def up(
     state_store: bool = False,
     net: Net = Net.RELAYS,
     ssh: bool = False,
+    with_buckets: bool = False,
 ) -> LabState:
     """Bring the lab up; one that is up already is left as it is.
 
-    With `state_store` the team's state store is part of it; a lab that is up is given one.
+    With `with_buckets` each centre has object storage, of Debian's Ceph. With `state_store` the team's state store is
+    part of it; a lab that is up is given one.
 
     What a killed `up`, a reboot or a killed lab left behind in this folder is cleaned away before.
 
@@ -47,18 +51,24 @@ def up(
         if net is not Net.NAMESPACES:
             raise Usage("on loopback there are no hosts to reach by ssh", hint="--net namespaces --ssh")
         sshd.refuse_where_impossible()
+    if with_buckets:
+        if net is Net.NAMESPACES:
+            raise Usage("buckets are on loopback: their zones have no namespaces", hint="leave --net, or --buckets")
+        buckets.refuse_where_impossible()
     with state.locked(lab_dir):
         _refuse_foreign(lab_dir)
         found = _read(lab_dir)
         if found is not None and not stale(lab_dir, found):
             if found.net is not net:
                 raise Refused(f"the lab in {lab_dir} is up with --net {found.net}", hint="drctl lab down first")
+            if with_buckets and not found.buckets:
+                raise Refused(f"the lab in {lab_dir} is up without buckets", hint="drctl lab down first")
             progress(f"already up in {lab_dir} (lab {found.id})")
             return add_state_store(lab_dir, found, progress) if state_store and not found.state_store else found
         if _clear(lab_dir):
             progress("cleaned away what an earlier lab left here")
         try:
-            return bring_up(lab_dir, progress, state_store=state_store, net=net, ssh=ssh)
+            return bring_up(lab_dir, progress, state_store=state_store, net=net, ssh=ssh, with_buckets=with_buckets)
         except BaseException:
             _clear(lab_dir)
             raise
@@ -72,7 +82,7 @@ def _read(lab_dir: Path) -> LabState | None:
 
 
 def _refuse_foreign(lab_dir: Path) -> None:
-    ours = {state.STATE, state.ENDPOINTS, state.STATE_STORE, state.LOCK, state.DATA, sshd.INVENTORY}
+    ours = {*RECORDS, state.LOCK, state.DATA}
     parts = (".lab.", ".endp", ".state.")
     others = [p.name for p in lab_dir.iterdir() if p.name not in ours and not p.name.startswith(parts)]
     if others and not (lab_dir / state.STATE).exists():
@@ -115,9 +125,7 @@ def _clear(lab_dir: Path) -> bool:
     for root in found:
         postgres.remove_shared_memory(postgres.data_folders(root))
         _remove(root)
-    records = [
-        p for n in (state.STATE, state.ENDPOINTS, state.STATE_STORE, sshd.INVENTORY) if (p := lab_dir / n).exists()
-    ]
+    records = [path for name in RECORDS if (path := lab_dir / name).exists()]
     parts = [p for name in ("lab", "endpoints", "state") for p in lab_dir.glob(f".{name}.json.*")]
     for path in (*records, *parts):
         path.unlink()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.lab import binaries, layout, postgres, services, state
+from orchestrator.lab import binaries, buckets, layout, postgres, services, state
+from orchestrator.lab.ceph import Cluster
 from orchestrator.lab.layout import Place
 from orchestrator.lab.state import LabState, Net
 from orchestrator.model.topology import EDGE, Frozen
@@ -31,7 +32,10 @@ class Endpoints(Frozen):
 
 def of(lab_dir: Path, lab: LabState) -> Endpoints:
     """Every instance's endpoint."""
-    return Endpoints(instances={p.id: _endpoint(lab_dir, lab, p) for p in layout.places()})
+    found = {p.id: _endpoint(lab_dir, lab, p) for p in layout.places()}
+    zones = buckets.zones(lab) if lab.buckets else {}
+    stored = {f"{layout.FILES}@{c}": _bucket(zone) for c, zone in zones.items()}
+    return Endpoints(instances={**found, **stored})
 
 
 def write(lab_dir: Path, lab: LabState) -> None:
@@ -61,6 +65,10 @@ def _of_kind(lab_dir: Path, lab: LabState, place: Place) -> Endpoint:
     return Endpoint(
         address=address, params={"admin_socket": str(services.admin_socket(lab, place)), "start_command": start}
     )
+
+
+def _bucket(zone: Cluster) -> Endpoint:
+    return Endpoint(address=f"{zone.address}/{layout.BUCKET}", params=buckets.params(zone))
 
 
 def _database(lab_dir: Path, lab: LabState, place: Place) -> dict[str, str]:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.errors import PartialState, Usage, guess
-from orchestrator.lab import layout, postgres, processes, services, sshd, state
+from orchestrator.lab import buckets, layout, postgres, processes, services, sshd, state
 from orchestrator.lab.layout import Place
 from orchestrator.lab.processes import Process
 from orchestrator.lab.relayctl import Do, RelayOrder, ask
@@ -226,6 +226,7 @@ def heal(lab_dir: Path) -> tuple[str, ...]:
         ask(lab.socket, RelayOrder(do=Do.MEND))
         notes.append("mended " + ", ".join(f"{w.source}>{w.target}" for w in broken))
     notes += sshd.ensure(lab) if lab.ssh else []
+    notes += buckets.ensure(lab) if lab.buckets else []
     notes += _restart(lab_dir, lab)
     notes += _resume(lab)
     return tuple(notes)

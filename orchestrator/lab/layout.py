@@ -54,6 +54,13 @@ SYSTEMS = (
 )
 
 
+FILES = "legal-person/files"
+"""The bucket service of `drctl lab up --buckets`; one instance in each centre."""
+BUCKET = "files"
+SCANS = tuple(f"scans/{number:04}" for number in range(1, 21))
+"""Objects that rows name from the start."""
+
+
 STATE = LabSystem(id="state", primary="a", sync="b", cascade="c", serving=())
 """The team's state store (`drctl lab up --state-store`): three databases more, and no system of the estate."""
 

@@ -19,6 +19,7 @@ from orchestrator.errors import PartialState, Refused
 from orchestrator.model.topology import Frozen
 
 MARKER = "DRCTL_LAB_ID"
+_CEPH = {"ceph-mon", "ceph-osd", "radosgw"}
 _POSTGRES = {"postgres", "initdb", "pg_ctl", "pg_basebackup", "pg_rewind", "pg_receivewal"}
 _POLL_S = 0.01
 
@@ -103,7 +104,7 @@ def _program(pid: int, words: tuple[str, ...]) -> str:
     if module:
         return module
     exe = os.path.basename(_link(f"/proc/{pid}/exe"))
-    return exe if exe in _POSTGRES or exe == "haproxy" else ""
+    return exe if exe in _POSTGRES | _CEPH or exe == "haproxy" else ""
 
 
 def _marked(pid: int, lab_id: str) -> bool:

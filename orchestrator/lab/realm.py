@@ -17,6 +17,9 @@ from typing import Any
 from orchestrator.lab.ceph import GATEWAYS, Cluster, Spawn
 
 ZONES = ("a", "b", "c")
+ZONEGROUP = "cq"
+FENCED = "fenced"
+"""Marks a zone that nothing starts but `unfence` and `rejoin`."""
 SYSTEM = ("DRCTLSYSTEM", "lab-secret-of-the-system-user")
 USER = ("DRCTLUSER", "lab-secret-of-an-application")
 """Access key and secret; they open nothing but this throw-away realm on loopback."""
@@ -61,7 +64,7 @@ class Realm:
 
     def _master(self, zone: Cluster) -> None:
         zone.admin("realm", "create", "--rgw-realm=drctl", "--default")
-        group = ("--rgw-zonegroup=cq", f"--endpoints=http://{zone.sync_address}")
+        group = (f"--rgw-zonegroup={ZONEGROUP}", f"--endpoints=http://{zone.sync_address}")
         zone.admin("zonegroup", "create", *group, "--master", "--default")
         zone.admin("zone", "create", *group, f"--rgw-zone={zone.name}", *_keys(SYSTEM), "--master", "--default")
         zone.admin("user", "create", "--uid=sync", "--display-name=sync", *_keys(SYSTEM), "--system")
@@ -72,7 +75,7 @@ class Realm:
 
     def _follower(self, zone: Cluster) -> None:
         self.pull(zone, self.zones[ZONES[0]])
-        words = ("--rgw-zonegroup=cq", f"--rgw-zone={zone.name}", f"--endpoints=http://{zone.sync_address}")
+        words = (f"--rgw-zonegroup={ZONEGROUP}", f"--rgw-zone={zone.name}", f"--endpoints=http://{zone.sync_address}")
         zone.admin("zone", "create", *words, *_keys(SYSTEM), "--read-only", "--default")
         zone.admin("period", "update", "--commit")
         zone.start(*GATEWAYS)
@@ -106,21 +109,26 @@ def commands(zone: Cluster) -> dict[str, str]:
         "g['master_zone'] = next(z['id'] for z in g['zones'] if z['name'] == me); json.dump(g, sys.stdout)"
     )
     start = {daemon: _start(zone, daemon) for daemon in GATEWAYS}
+    both, stop = "".join(start.values()), "".join(_end(zone, daemon) for daemon in GATEWAYS)
+    fenced = zone.folder / FENCED
     return {
         # The master zone alone is writable; said in one period, so that every zone learns both at once. What others
         # still hold comes to the new master from then on: what its users write is not undone by it, for the later wins.
+        # A gateway that did not outlive the new period (16.2 may crash there) is started again, as systemd would.
         "promote.sh": f"{admin} zone modify --rgw-zone={zone.name} --master --default >/dev/null\n"
         f'{admin} zonegroup get | python3 -c "{only}" {zone.name} | {admin} zonegroup set >/dev/null\n'
-        f"{admin} period update --commit >/dev/null\n{start['sync']}",
+        f"{admin} period update --commit >/dev/null\n{both}",
         "demote.sh": f"{admin} zone modify --rgw-zone={zone.name} --read-only=true >/dev/null\n"
         f"{admin} period update --commit >/dev/null\n",
-        "stop.sh": "".join(_end(zone, daemon) for daemon in GATEWAYS),
-        "start.sh": start["rgw"] + start["sync"],
+        "fence.sh": f"touch {fenced}\n{stop}",
+        "unfence.sh": f"rm -f {fenced}\n{both}",
+        "stop.sh": stop,
+        "start.sh": f"if [ -e {fenced} ]; then echo 'fenced: unfence or rejoin it' >&2; exit 1; fi\n{both}",
         "detach.sh": _end(zone, "sync", "TERM"),  # it takes its leases along, which would bar its successor for 20 s
         "attach.sh": start["sync"],
         # Before its gateway starts it learns what it missed: an old master with an old period takes writes of its own.
         "rejoin.sh": f"{admin} realm pull --url=http://$DRCTL_SOURCE --default {keys} >/dev/null\n"
-        f"{_end(zone, 'rgw')}{_end(zone, 'sync', 'TERM')}{start['rgw']}{start['sync']}",
+        f"rm -f {fenced}\n{_end(zone, 'rgw')}{_end(zone, 'sync', 'TERM')}{both}",
     }
 
 

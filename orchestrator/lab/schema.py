@@ -26,7 +26,7 @@ ROLE = f"""
 CREATE ROLE {layout.APP_USER} LOGIN IN ROLE pg_read_all_data, pg_write_all_data;
 """
 
-LEGAL_PERSON = """
+LEGAL_PERSON = f"""
 CREATE TABLE legal_person (
   id bigint PRIMARY KEY, uscc char(18) NOT NULL UNIQUE, name text NOT NULL, kind text NOT NULL,
   capital_cny numeric(16,2) NOT NULL, registered_on date NOT NULL, status text NOT NULL);
@@ -34,6 +34,10 @@ CREATE TABLE legal_person (
 CREATE TABLE address (
   legal_person_id bigint PRIMARY KEY REFERENCES legal_person, district text NOT NULL, street text NOT NULL,
   postcode char(6) NOT NULL);
+
+CREATE TABLE attachment (key text PRIMARY KEY);
+
+INSERT INTO attachment VALUES {", ".join(f"('{key}')" for key in layout.SCANS)};
 
 CREATE TABLE licence (
   id bigint PRIMARY KEY, legal_person_id bigint NOT NULL REFERENCES legal_person, subject text NOT NULL,

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import DrctlError, Refused, Usage
-from orchestrator.lab import layout, namespaces, postgres, processes, state
+from orchestrator.lab import buckets, layout, namespaces, postgres, processes, state
 from orchestrator.lab.answers import AppConfig, Target
 from orchestrator.lab.layout import Place
 from orchestrator.lab.processes import Process
@@ -124,6 +124,7 @@ def _app_config(lab: LabState, place: Place) -> AppConfig:
     return AppConfig(
         system=place.system, centre=place.centre, host=lab.host(place.centre), port=lab.ports[place.id],
         folder=str(lab.folder(place)), dependencies=entries,
+        files=buckets.files(lab) if lab.buckets and layout.FILES.startswith(f"{place.system}/") else None,
     )  # fmt: skip
 
 

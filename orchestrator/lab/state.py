@@ -79,6 +79,8 @@ class LabState(Frozen):
     net: Net = Net.RELAYS
     hosts: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Address of each centre and of the edge, where they have their own."""
+    buckets: bool = False
+    """Each centre has a zone of object storage, and a system keeps objects in it."""
     ssh: bool = False
     """Each centre has an sshd, and Ansible goes through it."""
 

@@ -1,7 +1,8 @@
 """The lab's app: a small HTTP service on its system's database.
 
 `python -m orchestrator.lab.webapp FILE` with a list of `AppConfig` as JSON: a process for each app. Several are forked
-after the libraries are loaded once, which costs a ninth of loading them in each. What each answers:
+after the libraries are loaded once, which costs a ninth of loading them in each. Where the app has a bucket, a record's
+object is stored before the row that names it, and read after the row. What each answers:
 
 GET  /health          200 with what it is set to and whether its database takes writes
 GET  /ready           200 where it serves and its database takes writes, else 503
@@ -19,26 +20,35 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
-from orchestrator.lab.answers import AppConfig, Health, Record, Target
+from orchestrator.lab.answers import AppConfig, Files, Health, Record, Target
 from orchestrator.lab.line import InDoubtError, RefusedError
 from orchestrator.lab.schema import LOOKUPS
 from orchestrator.lab.upstream import Upstream
+
+if TYPE_CHECKING:
+    from orchestrator.lab.filestore import FileStore
 
 WRITE_S = 2.0
 """A write without an answer after this is in doubt."""
 READ_S = 1.0
 READY_S = 0.4
+_WRITE = (
+    "INSERT INTO drctl_canary (id, value, entry, centre) VALUES ($1, $2, $3, $4) ON CONFLICT (id) "
+    "DO UPDATE SET value = excluded.value, entry = excluded.entry, centre = excluded.centre"
+)
 _STATEMENTS = {
-    "write": "INSERT INTO drctl_canary (id, value, entry, centre) VALUES ($1, $2, $3, $4) ON CONFLICT (id) "
-    "DO UPDATE SET value = excluded.value, entry = excluded.entry, centre = excluded.centre",
+    "write": _WRITE,
     "read": "SELECT value FROM drctl_canary WHERE id = $1",
     "read_only": "SELECT current_setting('transaction_read_only')",
 }
+_NAMING = {"write": f"WITH n AS (INSERT INTO attachment (key) VALUES ($5) ON CONFLICT DO NOTHING) {_WRITE}"}
+"""Where there is a bucket: the record's row, and the one that names its object."""
 
 
 class App:
@@ -48,8 +58,10 @@ class App:
         self.config = config
         self.target = Target(centre="", address="", epoch=0)
         self.upstream: Upstream | None = None
+        self.files: FileStore | None = None
         self.session: ClientSession | None = None
-        self.statements = {**_STATEMENTS, "lookup": LOOKUPS[config.system]}
+        named = _NAMING if config.files is not None else {}
+        self.statements = {**_STATEMENTS, **named, "lookup": LOOKUPS[config.system]}
 
     @property
     def file(self) -> Path:
@@ -67,10 +79,15 @@ class App:
         if same:
             return
         old, self.upstream = self.upstream, None
+        files, self.files = self.files, None
         if target.centre:
             self.upstream = Upstream(target.centre, target.address, self.statements)
+            if self.config.files is not None:
+                self.files = _file_store(self.config.files, target.centre)
         if old is not None:
             old.close()
+        if files is not None:
+            self.ending = asyncio.ensure_future(files.close())
 
     def save(self, target: Target) -> None:
         """Write the target down before it counts."""
@@ -82,8 +99,8 @@ class App:
         part.replace(self.file)
 
     async def writable(self) -> bool:
-        """Whether the database takes writes now; asked, not remembered."""
-        if self.upstream is None:
+        """Whether the database takes writes now, and the bucket can be read; asked, not remembered."""
+        if self.upstream is None or (self.files is not None and not await self.files.there(READY_S)):
             return False
         with contextlib.suppress(RefusedError, InDoubtError):
             return (await self.upstream.ask("read_only", (), READY_S)).value == "off"
@@ -97,6 +114,12 @@ class App:
         if answer is None:
             return reply(404, {"error": f"nothing at {request.path}"})
         return await answer(self, request, name)
+
+
+def _file_store(files: Files, centre: str) -> FileStore:
+    from orchestrator.lab.filestore import FileStore  # its signer takes longer to load than all else here
+
+    return FileStore(files, centre)
 
 
 def reply(status: int, body: object) -> web.Response:
@@ -130,7 +153,7 @@ async def put_record(app: App, request: web.BaseRequest, name: str) -> web.Respo
     if app.upstream is None:
         return reply(503, {"error": "not serving"})
     try:
-        await app.upstream.ask("write", (name, record.value, record.entry, app.config.centre), WRITE_S)
+        await _write(app, app.upstream, name, record)
     except RefusedError as e:
         return reply(503, {"error": str(e)})
     except InDoubtError as e:
@@ -138,9 +161,25 @@ async def put_record(app: App, request: web.BaseRequest, name: str) -> web.Respo
     return reply(201, {"id": name})
 
 
+async def _write(app: App, upstream: Upstream, name: str, record: Record) -> None:
+    row = (name, record.value, record.entry, app.config.centre)
+    if app.files is None:
+        await upstream.ask("write", row, WRITE_S)
+        return
+    key = f"records/{name}"
+    await app.files.put(key, record.value.encode(), WRITE_S)
+    await upstream.ask("write", (*row, key), WRITE_S)
+
+
 async def get_record(app: App, request: web.BaseRequest, name: str) -> web.Response:
-    """Read a record."""
-    return await _read(app, "read", name)
+    """Read a record, and its object where it has one."""
+    files, answer = app.files, await _read(app, "read", name)
+    if files is None or answer.status != 200:
+        return answer
+    try:
+        return answer if await files.get(f"records/{name}", READ_S) is not None else reply(404, {"error": "no object"})
+    except RefusedError as e:
+        return reply(503, {"error": str(e)})
 
 
 async def _read(app: App, statement: str, name: str) -> web.Response:

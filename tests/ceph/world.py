@@ -61,9 +61,9 @@ INSTANCE = """          {centre}:
             params:
               promote_command: bash {folder}/promote.sh
               demote_command: bash {folder}/demote.sh
-              fence_command: bash {folder}/stop.sh
+              fence_command: bash {folder}/fence.sh
               stop_command: bash {folder}/stop.sh
-              unfence_command: bash {folder}/start.sh
+              unfence_command: bash {folder}/unfence.sh
               start_command: bash {folder}/start.sh
               rejoin_command: bash {folder}/rejoin.sh
               sync_address: {sync}

@@ -22,14 +22,19 @@ SYSTEMS = ("legal-person", "sharing", "open-data")
 class Home:
     """A home folder with a lab that is up."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, estate: str = "lab") -> None:
+        self.path, self.estate = path, estate
         endpoints = json.loads((path / "lab" / "endpoints.json").read_text())
         self.instances: dict[str, dict[str, Any]] = endpoints["instances"]
 
     def command(self, *words: str) -> list[str]:
         """The command line of a drctl call."""
-        return [sys.executable, "-m", "orchestrator.cli.main", "--home", str(self.path), "--lang", "en", *words]
+        return [sys.executable, "-m", "orchestrator.cli.main", *self.options, *words]
+
+    @property
+    def options(self) -> list[str]:
+        """What every call begins with."""
+        return ["--home", str(self.path), "--lang", "en", "--estate", self.estate]
 
     def drctl(self, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Call drctl; its exit code must be `expect` (None: any)."""
@@ -84,13 +89,13 @@ class Home:
 
 
 @contextmanager
-def home_with_lab(path: Path) -> Iterator[Home]:
-    """A lab for the length of the block; taken down whatever happens."""
-    up = [sys.executable, "-m", "orchestrator.cli.main", "--home", str(path), "lab", "up"]
-    down = [*up[:-1], "down"]
+def home_with_lab(path: Path, *options: str, estate: str = "lab") -> Iterator[Home]:
+    """A lab for the length of the block (`lab up` with some options); taken down whatever happens."""
+    lab = [sys.executable, "-m", "orchestrator.cli.main", "--home", str(path), "lab"]
+    up, down = [*lab, "up", *options], [*lab, "down"]
     try:
         subprocess.run(up, cwd=ROOT, check=True, capture_output=True)
-        yield Home(path)
+        yield Home(path, estate)
     finally:
         for folder in path.glob("runs/*/canary"):
             canary.stop(folder)

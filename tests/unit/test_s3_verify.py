@@ -38,7 +38,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def verify(folder: Path, ports: dict[str, int], *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command on an estate whose bucket stands at these ports."""
     instances = "".join(
-        INSTANCE.format(centre=c, address=f"127.0.0.1:{port}", bucket=f"b-{c}", folder=folder)
+        INSTANCE.format(centre=c, address=f"127.0.0.1:{port}", sync="127.0.0.1:9", bucket=f"b-{c}", folder=folder)
         for c, port in ports.items()
     )
     (folder / "topology.yaml").write_text(TOPOLOGY.format(instances=instances, lag="1s"))

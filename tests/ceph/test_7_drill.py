@@ -1,0 +1,116 @@
+"""A database and a bucket fail over as one system, by the command; outcomes are read from both, past drctl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+from orchestrator.lab.realm import USER
+from tests.integration.drills import Home, home_with_lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+ONE = ("--system", "legal-person", "--rate", "20")
+ACCEPTED = ("--accept-loss", "--approved-by", "Li Wei", "--approved-by", "Chen Yu")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    path = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch, home_with_lab(path, "--buckets", estate="lab-buckets") as made:
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path / "lab" / "aws-credentials"))
+        yield made
+
+
+def bucket(home: Home, centre: str) -> Any:
+    address, _, _ = home.address(f"legal-person/files@{centre}").partition("/")
+    patience = Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=3, read_timeout=20)
+    return boto3.client(
+        "s3", endpoint_url=f"http://{address}", aws_access_key_id=USER[0], aws_secret_access_key=USER[1],
+        region_name="cq", config=patience,
+    )  # fmt: skip
+
+
+def stored(home: Home, centre: str) -> set[str]:
+    """Keys that a zone lists, by boto3."""
+    pages = bucket(home, centre).get_paginator("list_objects_v2").paginate(Bucket="files")
+    return {o["Key"] for page in pages for o in page.get("Contents", [])}
+
+
+def takes_writes(home: Home) -> list[str]:
+    """Centres whose zone takes an object from an application."""
+    found = []
+    for centre in "abc":
+        try:
+            bucket(home, centre).put_object(Bucket="files", Key=".drctl/try", Body=b"")
+        except (ClientError, BotoCoreError):
+            continue
+        found.append(centre)
+    return found
+
+
+def as_one(home: Home, centre: str) -> None:
+    """Rows and objects are written in one and the same centre, nothing acknowledged is lost, and each copy of the
+    database names only what its zone holds."""
+    assert home.primaries("legal-person") == [f"legal-person/db@{centre}"]
+    assert takes_writes(home) == [centre]
+    assert home.lost_writes("legal-person", f"legal-person/db@{centre}") == set()
+    acked = {o["i"] for o in home.ledger("legal-person") if o["k"] == "w" and o["o"] == "ok"}
+    for place in "abc":
+        named = {key for (key,) in home.ask(f"legal-person/db@{place}", "SELECT key FROM attachment")}
+        assert {f"records/{i}" for i in acked} <= named
+        assert named <= stored(home, place)
+
+
+def told(home: Home) -> list[dict[str, Any]]:
+    """The last report's statements over the database and its bucket."""
+    done = home.drctl("verify", "--system", "legal-person", "--only", "names", "--output", "json", expect=None)
+    return [name for proof in json.loads(done.stdout) for name in proof.get("names") or ()]
+
+
+def test_a_planned_switchover_moves_rows_and_objects_and_failback_brings_them_home(home: Home) -> None:
+    outcome = home.drill("switchover", "--to", "b", *ONE)
+    assert outcome["state"] == "done", outcome
+    as_one(home, "b")
+    outcome = home.drill("failback", "--to", "a", *ONE)
+    assert outcome["state"] == "done", outcome
+    as_one(home, "a")
+    home.drctl("verify", "--system", "legal-person", "--only", "content", "--only", "names")
+
+
+def test_the_statement_over_both_fails_where_an_object_is_missing(home: Home) -> None:
+    assert [t["missing_count"] for t in told(home)] == [0, 0, 0]
+    client = bucket(home, "a")
+    client.delete_object(Bucket="files", Key="scans/0007")
+    home.drctl("verify", "--system", "legal-person", "--only", "names", expect=3)
+    assert ["scans/0007"] in [t["missing"] for t in told(home)]
+    client.put_object(Bucket="files", Key="scans/0007", Body=b"again")
+    home.drctl("verify", "--system", "legal-person", "--only", "names")
+
+
+def test_a_centre_is_killed_and_its_zone_comes_back_with_what_it_held(home: Home) -> None:
+    words = ("centre-lost", "--lost", "a", "--fault", "kill-centre a", *ONE)
+    refused = home.drctl("drill", "run", *words, "--mode", "live", expect=5)
+    assert "legal-person/files: b is not proven to hold everything acknowledged" in refused.stderr
+    assert takes_writes(home) == ["a"]
+    outcome = home.drill(*words, *ACCEPTED)
+    assert outcome["state"] == "done", outcome
+    as_one(home, "b")
+    home.drctl("evidence", "verify", "last")
+
+
+def test_a_lab_with_buckets_leaves_nothing(tmp_path: Path) -> None:
+    with home_with_lab(tmp_path, "--buckets", estate="lab-buckets") as home:
+        root = Path(json.loads((tmp_path / "lab" / "lab.json").read_text())["root"])
+        assert (root / "c" / "ceph").is_dir()
+        home.drctl("lab", "fault", "kill-centre c")
+        assert "started legal-person/files@c" in home.drctl("lab", "heal").stdout
+    assert not root.exists()
+    names = (p / "cmdline" for p in Path("/proc").iterdir() if p.name.isdigit())
+    assert not [n for n in names if n.exists() and str(root).encode() in n.read_bytes()]
