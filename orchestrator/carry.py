@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from orchestrator.verification.readers import Readers
 
 WARM_WRITES = 200
-"""The canary is at work when every ledger has this many lines: a second at the default rate."""
+"""The canary is at work when every ledger has this many lines, or a second's worth of them where that is less."""
 WARM_WITHIN_S = 20.0
 ANSWER_POLL_S = 0.2
+LAST_LOOK_S = 8.0
+"""The report rests on the last look, and nobody waits for it: what answers slowly is still seen."""
 FINDINGS = 3
 PROVEN = (Part.POSITIONS, Part.CONTENT, Part.NAMES)
 """What is proven of the systems of a run at its end."""
@@ -221,7 +223,7 @@ async def begin_canary(run: Run, rate: float, driven: Collection[str]) -> None:
     canary.start(config)
     with suppress(TimeoutError):
         async with asyncio.timeout(0 if resumed else WARM_WITHIN_S):
-            while not canary.warm(folder, [t.system for t in entries], WARM_WRITES):
+            while not canary.warm(folder, [t.system for t in entries], max(1, min(WARM_WRITES, int(rate)))):
                 await asyncio.sleep(0.05)
             return
     if not resumed:
@@ -296,7 +298,7 @@ async def finish(means: Means, run: Run, state: RunState, manner: Manner) -> Out
 
     measured, proofs = None, None
     if run.plan.mode is not Mode.TABLETOP:
-        after = await means.observe()
+        after = await means.observe(within_s=LAST_LOOK_S)
         write(run.path / "after.json", after)
         if run.plan.mode is Mode.LIVE:
             canary.stop(run.path / "canary")

@@ -20,12 +20,15 @@ CanaryRows = Callable[[Service, Instance, str], Awaitable[Mapping[str, str]]]
 
 
 def survivor(topology: Topology, after: Snapshot, system: str) -> tuple[Service, Instance] | None:
-    """The one writable primary of the system's replicated service; None where there is not exactly one."""
-    for service in topology.system_by_id[system].services:
-        if service.nature is Nature.REPLICATED:
-            writable = [i for i in service.instances if after.of(i.id).writable]
-            return (service, writable[0]) if len(writable) == 1 else None
-    return None
+    """The one writable primary of what the system's apps stand on; None where there is not exactly one."""
+    services = topology.system_by_id[system].services
+    data = [s for s in services if s.nature is Nature.REPLICATED]
+    served = {s.serves for s in services if s.nature is Nature.ACTIVE}
+    service = next((s for s in data if s.id in served), next(iter(data), None))
+    if service is None:
+        return None
+    writable = [i for i in service.instances if after.of(i.id).writable]
+    return (service, writable[0]) if len(writable) == 1 else None
 
 
 async def surviving_rows(
