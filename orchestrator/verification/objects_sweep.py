@@ -22,7 +22,7 @@ WORKERS = 8
 MOST_SUSPECTS = 10_000
 """Keys per copy that are kept to be looked at again; beyond that the copy is `more`."""
 RETRY_PAGES = 4
-LEAST_PAGES = 4
+LEAST_PAGES = 2
 """A part is cut again after so many pages: a cut costs some requests, and many parts end at once."""
 LEAN_AFTER = 100
 """So many keys that read alike and are worded differently: from then on only what is compared is kept of a page."""

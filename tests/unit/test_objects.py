@@ -254,6 +254,8 @@ WHOLE = listing([entry(b"a"), entry(b"b")], False, False)
 def test_what_is_no_whole_page_is_refused(body: bytes) -> None:
     with pytest.raises(RowsUnreadable, match="no listing"):
         assert parse("x@a", body, False, False).count
+    with pytest.raises(RowsUnreadable, match="no listing"):
+        assert parse("x@a", body, False, False).key(0)
 
 
 def test_a_page_in_other_clothes_is_read_all_the_same() -> None:
@@ -278,6 +280,19 @@ def test_a_key_with_an_attribute_in_a_page_that_is_plain_else_is_read() -> None:
     page = parse("x@a", WHOLE.replace(b"<Key>b", b'<Key kind="x">b'), False, False)
     assert [page.key(n) for n in range(page.count)] == [b"a", b"b"]
     assert [e.key for e in page.entries()] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (b"<!-- <Contents><Key>z</Key></Contents> -->", [b"a", b"b"]),
+        (b"<Contents><Key><![CDATA[aa]]></Key><Size>1</Size></Contents>", [b"aa", b"a", b"b"]),
+        (b"<s:Contents><s:Key>aa</s:Key></s:Contents>", [b"aa", b"a", b"b"]),
+    ],
+)
+def test_what_no_bytes_can_be_cut_of_goes_through_the_parser(words: bytes, keys: list[bytes]) -> None:
+    page = parse("x@a", WHOLE.replace(b"<Contents>", words + b"<Contents>", 1), False, False)
+    assert [page.key(n) for n in range(page.count)] == keys
 
 
 def test_an_exclamation_mark_alone_is_no_comment() -> None:

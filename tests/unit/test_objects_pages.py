@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.model.objects import Entry
 from orchestrator.model.rows import RowsUnreadable
-from orchestrator.providers.s3_listing import Listing, parse
+from orchestrator.providers.s3_listing import Listing, _Entries, parse
 from orchestrator.verification.objects_merge import Feed, pass_equal, realign
 from orchestrator.verification.objects_ranges import Range
 from orchestrator.verification.objects_sweep import Sweep
@@ -32,6 +32,30 @@ def test_equal_pages_are_counted_once_and_never_cut() -> None:
     assert pass_equal(feeds) == 100
     assert pages[0]._entries is pages[1]._entries
     assert "blocks" not in vars(pages[0]._entries)
+
+
+def test_pages_stand_at_one_place_or_are_not_passed_as_a_whole() -> None:
+    feeds = [Feed(b""), Feed(b"")]
+    pages = [page_of(name, [entry(b"a"), entry(b"b")]) for name in ("x@a", "x@b")]
+    pages[1].join(pages[0])
+    for feed, page in zip(feeds, pages, strict=True):
+        feed.give(page, None)
+    feeds[0].at = 1
+    assert pass_equal(feeds) == 0
+
+
+def test_a_pass_counts_equal_pages_of_three_copies_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int | None] = []
+    real = _Entries._counted
+
+    def spy(self: _Entries) -> int | None:
+        counted.append(real(self))
+        return counted[-1]
+
+    monkeypatch.setattr(_Entries, "_counted", spy)
+    copies = [Store(c, (entry(b"%02d" % n) for n in range(40))) for c in ("x@a", "x@b", "x@c")]
+    asyncio.run(swept(copies, False, 1, 10))
+    assert counted == [10] * 4
 
 
 def test_what_stands_around_equal_entries_is_of_each_page_alone() -> None:
