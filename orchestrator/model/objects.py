@@ -62,11 +62,20 @@ class Page(Protocol):
     """A part of a listing, in order."""
 
     @property
+    def count(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
     def blocks(self) -> list[bytes]: ...
 
     @property
     def more(self) -> bool:
         """There is more behind the last block."""
+        ...
+
+    def join(self, other: Page) -> bool:
+        """Whether both hold the same blocks byte for byte; they are then kept, counted and read once for both."""
         ...
 
     def key(self, number: int) -> bytes:

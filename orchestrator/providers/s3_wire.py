@@ -136,10 +136,12 @@ class Wire:
     def _signed(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
         from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 
-        scheme = "https" if self._tls else "http"
-        asked = AWSRequest(method=method, url=f"{scheme}://{self._endpoint}{target}", headers=dict(headers), data=body)
+        scheme, usual = ("https", ":443") if self._tls else ("http", ":80")
+        # What is signed is what is sent: left to itself botocore finds the name in the URL, many times over.
+        named = {"Host": self._endpoint.removesuffix(usual), **headers}
+        asked = AWSRequest(method=method, url=f"{scheme}://{self._endpoint}{target}", headers=named, data=body)
         self._sign().add_auth(asked)
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._endpoint}", f"Content-Length: {len(body)}"]
+        lines = [f"{method} {target} HTTP/1.1", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in asked.headers.items()]
         return "\r\n".join([*lines, "", ""]).encode() + body
 

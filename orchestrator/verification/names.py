@@ -136,7 +136,7 @@ async def stored(bucket: ObjectSource) -> AsyncIterator[Sequence[bytes]]:
     after, more = b"", True
     while more:
         page = await bucket.page(after, "", False)
-        keys = [page.key(number) for number in range(len(page.blocks))]
+        keys = [page.key(number) for number in range(page.count)]
         after, more = (keys[-1], page.more) if keys else (after, False)
         yield [key for key in keys if not key.startswith(OWN)]
 

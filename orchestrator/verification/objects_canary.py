@@ -99,7 +99,7 @@ async def _watch(copy: ObjectSource, ledger: _Ledger, seen: _Seen) -> None:
     try:
         while len(seen.at) + seen.wrong < ledger.samples and not 0 < ledger.over_at < time.monotonic():
             page = await copy.page(ledger.run, "", False, most=min(ledger.samples, 1000))
-            keys = [page.key(n) for n in range(len(page.blocks))]
+            keys = [page.key(n) for n in range(page.count)]
             for key in keys:
                 if key in ledger.sent and key not in seen.at:
                     body = await copy.get(key)

@@ -1,7 +1,7 @@
 """Merges sorted listings of several copies of a bucket, a page of each at a time. Pure: no network, memory of a page.
 
 Pages that are equal byte for byte are passed over without being read. What is read is one key at a time: all that the
-copies list of it, from where they part.
+copies list of it, from where they part. After that their pages would begin at other keys for ever: see `realign`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.model.objects import Entry, Page
+
+LITTLE = 8
+"""What is left of a page is little where it is at most one of so many parts."""
 
 
 class Feed:
@@ -33,16 +36,19 @@ class Feed:
         """The next page; what lies beyond `until` is not of this range.
 
         Raises:
-            Unsorted: the page does not go on after the one before.
+            Unsorted: the page does not go on after the one before, or ends before it begins.
         """
-        self.page, self.at, self.end = page, 0, len(page.blocks)
+        self.page, self.at, self.end = page, 0, page.count
         self.over = not page.more
-        if not page.blocks:
+        if not page.count:
             self.over = True
             return
         last = page.entry(self.end - 1)
-        if page.key(0) < self.last_key or (last.key, last.version) == (self.last_key, self.last_version):
-            raise Unsorted(f"{page.key(0)!r} is listed after {self.last_key!r}")
+        first = page.key(0)
+        if first < self.last_key or (last.key, last.version) == (self.last_key, self.last_version):
+            raise Unsorted(f"{first!r} is listed after {self.last_key!r}")
+        if last.key < first:
+            raise Unsorted(f"{last.key!r} is listed after {first!r}")
         self.last_key, self.last_version = last.key, last.version
         self.cut(until)
 
@@ -73,6 +79,14 @@ class Feed:
             self.listed += 1
         return found
 
+    def let_go(self, key: bytes, version: str) -> None:
+        """Forget what is left of the page where that is little and follows this entry: it is asked for again."""
+        if self.page is None or not 0 < (self.end - self.at) * LITTLE <= self.end:
+            return
+        passed = self.page.entry(self.at - 1)
+        if (passed.key, passed.version) == (key, version):
+            self.end, self.last_key, self.last_version = self.at, key, version
+
     @property
     def head(self) -> bytes | None:
         """The next key; None where the page at hand is used up."""
@@ -88,11 +102,25 @@ def pass_equal(feeds: Sequence[Feed]) -> int:
     if any(f.empty for f in feeds):
         return 0
     most = min(f.end - f.at for f in feeds)
-    count = _common([f.page.blocks for f in feeds if f.page], [f.at for f in feeds], most)
+    pages, at = [f.page for f in feeds if f.page], [f.at for f in feeds]
+    whole = len(set(at)) == 1 and all(p.join(pages[0]) for p in pages[1:])
+    count = most if whole else _common([p.blocks for p in pages], at, most)
     for feed in feeds:
         feed.at += count
         feed.listed += count
     return count
+
+
+def realign(feeds: Sequence[Feed]) -> None:
+    """Let copies that list a key more or less than others begin their next pages where the others begin theirs.
+
+    Only pages that begin at one key can be equal as a whole; and all copies are asked at once.
+    """
+    used_up = next((f for f in feeds if f.empty), None)
+    if used_up is None or any(f.over for f in feeds):
+        return
+    for feed in feeds:
+        feed.let_go(used_up.last_key, used_up.last_version)
 
 
 def _common(lists: Sequence[list[bytes]], at: Sequence[int], most: int) -> int:

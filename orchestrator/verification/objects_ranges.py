@@ -42,6 +42,7 @@ class Range:
 async def find_cut(range_: Range, probe: Probe) -> bytes | None:
     """A key somewhere in the middle of what is left of a range; None where none was found."""
     here, high = _text(range_.reached), range_.high
+    top = None if high is None else _text(high)
     left = MOST_PROBES
 
     async def after(text: str) -> bytes | None:
@@ -50,39 +51,43 @@ async def find_cut(range_: Range, probe: Probe) -> bytes | None:
         found = await probe(text.encode()) if left >= 0 else None
         return found if found is not None and (high is None or found < high) else None
 
-    beyond = await _shared(here, after)
+    beyond = await _shared(here, top, after)
     if beyond is None:
         return None
     shared, first = beyond
-    return await _middle(here[:shared], first, after)
+    return await _middle(here[:shared], first, top, after)
 
 
 Asked = Callable[[str], Awaitable[bytes | None]]
 
 
-async def _shared(here: str, after: Asked) -> tuple[int, bytes] | None:
+async def _shared(here: str, top: str | None, after: Asked) -> tuple[int, bytes] | None:
     """How many characters of `here` all the rest shares, and the first key that goes on otherwise."""
-    low, high = 0, len(here)
+    # What lies between two keys shares all that they share, and most often no more: so that is asked first.
+    low, high = _alike(here, top or ""), len(here)
+    middle = low
     found: bytes | None = None
     # Beyond "" + TOP there is nothing; beyond all of `here` + TOP lies what does not begin with it.
     while low < high:
-        middle = (low + high) // 2
         key = await after(here[: middle + 1] + TOP)
         if key is None:
             low = middle + 1
         else:
             found, high = key, middle
+        middle = (low + high) // 2
     if found is None:
         key = await after(here)
         return (len(here), key) if key is not None else None
     return low, found
 
 
-async def _middle(prefix: str, first: bytes, after: Asked) -> bytes:
+async def _middle(prefix: str, first: bytes, top: str | None, after: Asked) -> bytes:
     """A key that parts what follows `first` among the characters after `prefix`."""
     start = _text(first)[len(prefix) : len(prefix) + 1] or "\x00"
     low, high = ord(start), ord(TOP)
-    if low < ord(ASCII_TOP) and await after(prefix + ASCII_TOP) is None:
+    if top is not None and top.startswith(prefix) and top != prefix:
+        high = ord(top[len(prefix)]) + 1
+    elif low < ord(ASCII_TOP) and await after(prefix + ASCII_TOP) is None:
         high = ord(ASCII_TOP)
     while high - low > 1:
         middle = (low + high) // 2
@@ -95,6 +100,11 @@ async def _middle(prefix: str, first: bytes, after: Asked) -> bytes:
             break
         high = middle
     return first
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts have in common from their beginning."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _text(key: bytes) -> str:

@@ -10,10 +10,11 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator.model.objects import Entry
 from orchestrator.model.rows import RowsUnreadable, Trouble
-from orchestrator.verification.objects_merge import Feed, Unsorted, pass_equal, same_listing
+from orchestrator.verification.objects_merge import Feed, Unsorted, pass_equal, realign, same_listing
 from orchestrator.verification.objects_ranges import Range, find_cut
 from orchestrator.verification.objects_source import ObjectSource
 
@@ -117,7 +118,7 @@ class Sweep:
     async def _cut(self, range_: Range) -> None:
         async def probe(after: bytes) -> bytes | None:
             page = await self.sources[0].page(after, "", self.versions, most=1)
-            return page.key(0) if page.blocks else None
+            return page.key(0) if page.count else None
 
         at = await find_cut(range_, probe)
         async with self._changed:
@@ -141,9 +142,9 @@ class Sweep:
                 break
             begin = feeds[0].at
             count = pass_equal(feeds)
-            self._pick(feeds[0], begin, count)
             self._pass(count)
             if count and (page := feeds[0].page):
+                self._offer(partial(page.key, begin + random.randrange(count)))
                 self._in_order(feeds, range_, page.key(begin + count - 1))
             if any(f.empty and not f.over for f in feeds):
                 continue
@@ -156,10 +157,13 @@ class Sweep:
 
     async def _fill(self, feeds: Sequence[Feed], range_: Range) -> bool:
         """The next page for every copy whose last one is used up; whether there was any."""
+        realign(feeds)
         due = [(f, s) for f, s in zip(feeds, self.sources, strict=True) if f.empty and not f.over]
         pages = await asyncio.gather(
             *(s.page(f.last_key, f.last_version, self.versions, lean=self.lean, most=self.page) for f, s in due)
         )
+        for page in pages[1:]:
+            page.join(pages[0])  # before any is counted
         for (feed, source), page in zip(due, pages, strict=True):
             try:
                 feed.give(page, range_.high)
@@ -183,16 +187,11 @@ class Sweep:
             raise RowsUnreadable(Trouble.OTHER, name, f"{key!r} is listed after {range_.reached!r}")
         range_.reached = key
 
-    def _pick(self, feed: Feed, begin: int, count: int) -> None:
-        """Offer one key of an equal run to the sample."""
-        if count and feed.page is not None:
-            self._offer(feed.page.key(begin + random.randrange(count)))
-
-    def _offer(self, key: bytes) -> None:
-        """Reservoir sampling: each key that is offered stays as likely as another."""
+    def _offer(self, read: Callable[[], bytes]) -> None:
+        """Reservoir sampling: each key that is offered stays as likely as another. Only one that stays is read."""
         self.offered += 1
         place = len(self.sample) if len(self.sample) < SAMPLE else random.randrange(self.offered)
-        if place < SAMPLE and not key.startswith(CANARY):
+        if place < SAMPLE and not (key := read()).startswith(CANARY):
             self.sample[place : place + 1] = [key]
 
     async def _apart(self, feeds: Sequence[Feed], key: bytes, range_: Range) -> None:
@@ -207,7 +206,7 @@ class Sweep:
             if not alike:
                 _suspect(swept, key, ours, theirs)
         if all(same):
-            self._offer(key)
+            self._offer(lambda: key)
             self.alike += 1
             self.lean = self.lean or self.alike >= LEAN_AFTER
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.model.objects import Entry
+from orchestrator.model.objects import Entry, Page
 from orchestrator.model.rows import RowsUnreadable
 from orchestrator.providers.s3_listing import parse, seconds
 from orchestrator.verification.objects_merge import Feed, pass_equal, same_listing
@@ -122,6 +122,23 @@ def test_a_cut_lies_in_what_is_left_and_loses_nothing(keys: list[bytes], data: s
     assert (whole.high, rest.low, rest.high) == (at, at, high)
 
 
+@pytest.mark.parametrize(("reached", "high", "most"), [(2000, 9000, 4), (2000, 2900, 4), (2000, None, 12)])
+def test_a_cut_between_two_keys_asks_little(reached: int, high: int | None, most: int) -> None:
+    keys = [b"logs/2026/application/%07d" % n for n in range(10_000)]
+    asked: list[bytes] = []
+
+    async def probe(after: bytes) -> bytes | None:
+        asked.append(after)
+        return next((k for k in keys if k > after), None)
+
+    range_ = Range(low=b"", high=None if high is None else keys[high], reached=keys[reached])
+    at = asyncio.run(find_cut(range_, probe))
+    end = len(keys) if high is None else high
+    assert at is not None
+    assert 0.25 < (keys.index(at) - reached) / (end - reached) < 0.75
+    assert len(asked) <= most
+
+
 def test_a_cut_that_comes_too_late_is_none() -> None:
     range_ = Range(low=b"", high=b"m", reached=b"f")
     assert range_.cut(b"f") is None
@@ -190,7 +207,10 @@ class Blocks:
     """A page of which only the blocks are looked at."""
 
     def __init__(self, blocks: list[bytes]) -> None:
-        self.blocks, self.more = blocks, False
+        self.blocks, self.count, self.more = blocks, len(blocks), False
+
+    def join(self, other: Page) -> bool:
+        return False
 
     def key(self, number: int) -> bytes:
         raise AssertionError
@@ -222,6 +242,10 @@ WHOLE = listing([entry(b"a"), entry(b"b")], False, False)
         WHOLE.replace(b"<IsTruncated>false</IsTruncated>", b""),
         WHOLE.replace(b"<Key>a</Key>", b""),
         WHOLE.replace(b"</Contents>", b"", 1),
+        WHOLE.replace(b"<Contents>", b"", 1),
+        WHOLE.replace(b"<Key>", b"<Key>a</Key><Key>", 1),
+        WHOLE.replace(b"<IsTruncated>", b"<Key>c</Key><IsTruncated>"),
+        WHOLE.replace(b"<IsTruncated>", b"</Contents><IsTruncated>"),
         listing([entry(b"a", version="1")], False, True),
         b"",
         b"<Error><Code>SlowDown</Code></Error>",
@@ -229,7 +253,9 @@ WHOLE = listing([entry(b"a"), entry(b"b")], False, False)
 )
 def test_what_is_no_whole_page_is_refused(body: bytes) -> None:
     with pytest.raises(RowsUnreadable, match="no listing"):
-        parse("x@a", body, False, False)
+        assert parse("x@a", body, False, False).count
+    with pytest.raises(RowsUnreadable, match="no listing"):
+        assert parse("x@a", body, False, False).key(0)
 
 
 def test_a_page_in_other_clothes_is_read_all_the_same() -> None:
@@ -248,6 +274,29 @@ def test_a_page_in_other_clothes_is_read_all_the_same() -> None:
         False,
     )
     assert page.entry(0)[:6] == (b"a<b&c", "", True, False, "e", 3)
+
+
+def test_a_key_with_an_attribute_in_a_page_that_is_plain_else_is_read() -> None:
+    page = parse("x@a", WHOLE.replace(b"<Key>b", b'<Key kind="x">b'), False, False)
+    assert [page.key(n) for n in range(page.count)] == [b"a", b"b"]
+    assert [e.key for e in page.entries()] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (b"<!-- <Contents><Key>z</Key></Contents> -->", [b"a", b"b"]),
+        (b"<Contents><Key><![CDATA[aa]]></Key><Size>1</Size></Contents>", [b"aa", b"a", b"b"]),
+        (b"<s:Contents><s:Key>aa</s:Key></s:Contents>", [b"aa", b"a", b"b"]),
+    ],
+)
+def test_what_no_bytes_can_be_cut_of_goes_through_the_parser(words: bytes, keys: list[bytes]) -> None:
+    page = parse("x@a", WHOLE.replace(b"<Contents>", words + b"<Contents>", 1), False, False)
+    assert [page.key(n) for n in range(page.count)] == keys
+
+
+def test_an_exclamation_mark_alone_is_no_comment() -> None:
+    assert parse("x@a", WHOLE.replace(b"<Key>b", b"<Key>b!"), False, False).key(1) == b"b!"
 
 
 def test_times_are_read_to_the_fraction() -> None:

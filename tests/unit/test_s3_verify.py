@@ -14,6 +14,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 
 from orchestrator.app import ROOT
 from orchestrator.model.observation import Reach
@@ -120,6 +121,31 @@ async def test_a_fresh_connection_that_breaks_is_silence() -> None:
         assert caught.value.reach is Reach.SILENT
 
 
+@pytest.mark.parametrize(
+    ("address", "tls", "host"),
+    [
+        ("s:80/b", "false", "s"),
+        ("s:443/b", "true", "s"),
+        ("s:443/b", "false", "s:443"),
+        ("[::1]:81/b", "false", "[::1]:81"),
+    ],
+)
+def test_the_host_that_is_sent_is_the_one_that_is_signed(address: str, tls: str, host: str) -> None:
+    """The port goes unsaid where it is the scheme's own: so botocore signs, so servers and proxies read it."""
+    params = (Setting(name="tls", value=tls),)
+    wire = Wire(Instance(id="x@a", service="x", centre="a", role=Role.PRIMARY, address=address, params=params))
+    head = wire._signed("GET", "/b", {}, b"").decode()
+    said = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+    asked = AWSRequest(method="GET", url=f"{'https' if tls == 'true' else 'http'}://{address.partition('/')[0]}/b")
+    asked.context["timestamp"] = said["X-Amz-Date"]
+    for name in ("X-Amz-Date", "X-Amz-Content-SHA256"):
+        asked.headers[name] = said[name]
+    signer = wire._sign()
+    assert said["Host"] == host
+    to_sign = signer.string_to_sign(asked, signer.canonical_request(asked))
+    assert said["Authorization"].endswith(f"Signature={signer.signature(to_sign, asked)}")
+
+
 async def test_chunks_are_put_together_and_keys_are_sent_as_they_are() -> None:
     heads: list[bytes] = []
 
@@ -132,6 +158,8 @@ async def test_chunks_are_put_together_and_keys_are_sent_as_they_are() -> None:
         assert (await wire.ask("GET", "../a b+c%/é".encode(), [("versionId", "v=1&2")])).body == b"abcde"
         wire.close()
     assert heads[0].startswith(b"GET /b/../a%20b%2Bc%25/%C3%A9?versionId=v%3D1%262 HTTP/1.1\r\n")
+    assert heads[0].count(b"\r\nHost: 127.0.0.1:") == heads[0].lower().count(b"\r\nhost:") == 1
+    assert b"SignedHeaders=host;" in heads[0]
     assert b"Credential=key/" in heads[0] and b"/cq/s3/aws4_request" in heads[0]
     assert b"secret" not in heads[0]
 

@@ -1,0 +1,183 @@
+"""Pages that copies send byte for byte alike: counted once, never cut, and believed no more than others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import pytest
+
+from orchestrator.model.objects import Entry
+from orchestrator.model.rows import RowsUnreadable
+from orchestrator.providers.s3_listing import Listing, _Entries, parse
+from orchestrator.verification.objects_merge import Feed, pass_equal, realign
+from orchestrator.verification.objects_ranges import Range
+from orchestrator.verification.objects_sweep import Sweep
+from tests.unit.objects_store import Store, entry, listing
+from tests.unit.test_objects import swept
+
+
+def page_of(name: str, entries: Iterable[Entry], more: bool = False, noise: str = "") -> Listing:
+    return parse(name, listing(entries, more, False, noise), False, False)
+
+
+def test_equal_pages_are_counted_once_and_never_cut() -> None:
+    made = [entry(b"%04d" % n) for n in range(100)]
+    feeds = [Feed(b""), Feed(b"")]
+    pages = [page_of(name, made) for name in ("x@a", "x@b")]
+    assert pages[1].join(pages[0])
+    for feed, page in zip(feeds, pages, strict=True):
+        feed.give(page, None)
+    assert pass_equal(feeds) == 100
+    assert pages[0]._entries is pages[1]._entries
+    assert "blocks" not in vars(pages[0]._entries)
+
+
+def test_pages_stand_at_one_place_or_are_not_passed_as_a_whole() -> None:
+    feeds = [Feed(b""), Feed(b"")]
+    pages = [page_of(name, [entry(b"a"), entry(b"b")]) for name in ("x@a", "x@b")]
+    pages[1].join(pages[0])
+    for feed, page in zip(feeds, pages, strict=True):
+        feed.give(page, None)
+    feeds[0].at = 1
+    assert pass_equal(feeds) == 0
+
+
+def test_a_pass_counts_equal_pages_of_three_copies_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int | None] = []
+    real = _Entries._counted
+
+    def spy(self: _Entries) -> int | None:
+        counted.append(real(self))
+        return counted[-1]
+
+    monkeypatch.setattr(_Entries, "_counted", spy)
+    copies = [Store(c, (entry(b"%02d" % n) for n in range(40))) for c in ("x@a", "x@b", "x@c")]
+    asyncio.run(swept(copies, False, 1, 10))
+    assert counted == [10] * 4
+
+
+def test_what_stands_around_equal_entries_is_of_each_page_alone() -> None:
+    """Equal entries of which one side says that more come, and the other that there are none."""
+    made = [entry(b"%d" % n) for n in range(4)]
+    ours, theirs = page_of("x@a", made, more=True), page_of("x@b", made, more=False)
+    assert theirs.join(ours)
+    assert (ours.more, theirs.more) == (True, False)
+
+
+def test_equal_text_that_means_something_else_is_not_joined() -> None:
+    body = listing([entry(b"a+b")], False, False)
+    encoded = parse("x@a", body, False, False)
+    plain = parse("x@b", body.replace(b"<EncodingType>url</EncodingType>", b""), False, False)
+    assert not plain.join(encoded)
+    assert (encoded.key(0), plain.key(0)) == (b"a+b", b"a%2Bb")
+
+
+def test_a_copy_that_says_that_it_is_over_with_equal_pages_has_nothing_of_the_rest() -> None:
+    copies = [Store(c, (entry(b"%03d" % n) for n in range(40))) for c in ("x@a", "x@b")]
+    for n in range(20, 40):
+        del copies[1].objects[b"%03d" % n]
+    found = asyncio.run(swept(copies, False, 1, 20)).found[0]
+    assert sorted(found.suspects) == [b"%03d" % n for n in range(20, 40)]
+
+
+@pytest.mark.parametrize("at", [0, 1, 50, 98, 99])
+def test_a_difference_anywhere_in_pages_that_are_equal_around_it(at: int) -> None:
+    made = [entry(b"%04d" % n) for n in range(100)]
+    copies = [Store("x@a", made), Store("x@b", [*made[:at], entry(made[at].key, b"other"), *made[at + 1 :]])]
+    sweep = asyncio.run(swept(copies, False, 1, 100))
+    assert sweep.found[0].suspects == [made[at].key]
+    assert (sweep.listed, sweep.found[0].listed) == (100, 100)
+
+
+@pytest.mark.parametrize(("order", "page"), [("ba", 1), ("ba", 2), ("ba", 10), ("acb", 1), ("acb", 2), ("cabd", 2)])
+def test_pages_out_of_order_are_refused_also_where_both_copies_send_the_same(order: str, page: int) -> None:
+    """Of pages that nobody reads the first and the last key are held against each other and against other pages."""
+    copies = [Store(c) for c in ("x@a", "x@b")]
+    for copy in copies:
+        copy.page = partial(in_order_of, copy, [entry(n.encode()) for n in order])  # type: ignore[method-assign]
+    with pytest.raises(RowsUnreadable, match="listed after"):
+        asyncio.run(swept(copies, False, 1, page))
+
+
+async def in_order_of(
+    store: Store,
+    every: list[Entry],
+    after: bytes,
+    version: str,
+    versions: bool,
+    *,
+    lean: bool = False,
+    most: int = 1000,
+) -> Listing:
+    """A server that goes on behind the key that is named, in an order of its own."""
+    begin = next((n + 1 for n, e in enumerate(every) if e.key == after), 0)
+    return page_of(store.instance, every[begin : begin + most], begin + most < len(every))
+
+
+def test_a_range_that_is_cut_in_the_middle_of_an_equal_page_ends_there() -> None:
+    made = [entry(b"%04d" % n) for n in range(100)]
+    feeds = [Feed(b""), Feed(b"")]
+    pages = [page_of(name, made, more=True) for name in ("x@a", "x@b")]
+    pages[1].join(pages[0])
+    for feed, page in zip(feeds, pages, strict=True):
+        feed.give(page, b"0041")
+    assert pass_equal(feeds) == 42
+    assert all(f.over and f.empty and f.listed == 42 for f in feeds)
+
+
+def test_a_page_whose_keys_are_not_as_many_as_its_entries_is_refused_where_it_is_shared() -> None:
+    body = listing([entry(b"a"), entry(b"b"), entry(b"c")], False, False).replace(b"<Key>b</Key>", b"")
+    copies = [Store(c, [entry(b"a")]) for c in ("x@a", "x@b")]
+
+    async def page(*_: object, **__: object) -> Listing:
+        return parse("x@a", body, False, False)
+
+    for copy in copies:
+        copy.page = page  # type: ignore[method-assign]
+    with pytest.raises(RowsUnreadable, match="3 entries, 2 keys"):
+        asyncio.run(swept(copies, False))
+
+
+def test_copies_that_list_a_key_less_go_on_with_pages_that_begin_alike() -> None:
+    """Else one key less would shift every page after it, and no two pages would be equal again."""
+    made = [entry(b"%04d" % n) for n in range(2000)]
+    copies = [Store("x@a", made), Store("x@b", [*made[:130], *made[131:]])]
+    joined = 0
+
+    class Counted(Sweep):
+        async def _fill(self, feeds: Sequence[Feed], range_: Range) -> bool:
+            nonlocal joined
+            due = await super()._fill(feeds, range_)
+            joined += due and all(f.page is not None and f.page.join(feeds[0].page) for f in feeds if feeds[0].page)
+            return due
+
+    sweep = Counted(copies, False, workers=1, page=100)
+    asyncio.run(sweep.run())
+    assert sweep.found[0].suspects == [b"0130"]
+    assert (sweep.listed, sweep.found[0].listed) == (2000, 1999)
+    assert joined >= 18
+    assert [c.requests for c in copies] == [20, 20]
+
+
+def test_what_is_left_is_kept_where_it_is_much_or_where_another_has_nothing_more() -> None:
+    made = [entry(b"%04d" % n) for n in range(100)]
+    for left, over, kept in ((10, False, 0), (20, False, 20), (10, True, 10)):
+        short, long_ = Feed(b""), Feed(b"")
+        short.give(page_of("x@a", made[: 100 - left], more=not over), None)
+        long_.give(page_of("x@b", made, more=True), None)
+        assert pass_equal([short, long_]) == 100 - left
+        realign([short, long_])
+        assert long_.end - long_.at == kept
+        assert long_.last_key == (made[-1].key if kept else short.last_key)
+
+
+def test_nothing_is_let_go_that_does_not_follow_what_the_other_ended_with() -> None:
+    made = [entry(b"%04d" % n) for n in range(100)]
+    short, long_ = Feed(b""), Feed(b"")
+    short.give(page_of("x@a", made[:95], more=True), None)
+    long_.give(page_of("x@b", made, more=True), None)
+    short.at, long_.at = 95, 93
+    realign([short, long_])
+    assert (long_.end, long_.last_key) == (100, made[-1].key)
