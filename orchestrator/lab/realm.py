@@ -124,11 +124,12 @@ def commands(zone: Cluster) -> dict[str, str]:
         "unfence.sh": f"rm -f {fenced}\n{both}",
         "stop.sh": stop,
         "start.sh": f"if [ -e {fenced} ]; then echo 'fenced: unfence or rejoin it' >&2; exit 1; fi\n{both}",
-        "detach.sh": _end(zone, "sync", "TERM"),  # it takes its leases along, which would bar its successor for 20 s
+        # Ended kindly, for what is killed leaves leases and watches behind, on which its successor waits for 20 s.
+        "detach.sh": _end(zone, "sync", "TERM"),
         "attach.sh": start["sync"],
         # Before its gateway starts it learns what it missed: an old master with an old period takes writes of its own.
         "rejoin.sh": f"{admin} realm pull --url=http://$DRCTL_SOURCE --default {keys} >/dev/null\n"
-        f"rm -f {fenced}\n{_end(zone, 'rgw')}{_end(zone, 'sync', 'TERM')}{both}",
+        f"rm -f {fenced}\n{_end(zone, 'rgw', 'TERM')}{_end(zone, 'sync', 'TERM')}{both}",
     }
 
 
