@@ -78,6 +78,8 @@ async def _look(prober: Prober | None, service: Service, instance: Instance, wit
         try:
             async with asyncio.timeout(within_s + _GRACE_S):
                 return await prober.read(service, instance, within_s)
+        except TimeoutError:
+            return _unknown(instance, time.monotonic() - began, f"its look did not end within {within_s:g} s")
         except Exception as e:
             return _unknown(instance, time.monotonic() - began, f"the prober broke: {type(e).__name__}: {e}")
 

@@ -33,7 +33,8 @@ LOOKS_S = (0.5, 1.0, 2.0)
 looked at again with more patience."""
 CONFIRM_GATE_S = 5.0
 """A step that only confirms may wait so long for its gates."""
-VERIFY_LOOK_S = 1.0
+VERIFY_LOOK_S = (1.0, 4.0)
+"""Bound of a verifying look: of the first, doubling up to the last, so that what answers slowly is seen in the end."""
 POLL_S = (0.01, 0.25)
 """Wait between two looks: the first, doubling up to the last."""
 ACTOR_GRACE_S = 5.0
@@ -270,12 +271,12 @@ class Stepper:
         return failed(f"a bug in an action: {type(error).__name__}: {error} (see {path})")
 
     async def _prove(self, step: Step) -> None:
-        """Poll until every verify condition passes, at most `timeout_s`."""
+        """Poll until every verify condition passes, at most `timeout_s`; the last look has its time nevertheless."""
         now = self._ports.clock.monotonic
         deadline = now() + step.timeout_s
-        wait_s = POLL_S[0]
+        wait_s, look_s = POLL_S[0], VERIFY_LOOK_S[0]
         while True:
-            findings = await self._judged(step.verify, min(VERIFY_LOOK_S, max(0.1, deadline - now())))
+            findings = await self._judged(step.verify, min(look_s, max(VERIFY_LOOK_S[0], deadline - now())))
             if _all_pass(findings):
                 return None
             if self._would:
@@ -284,7 +285,7 @@ class Stepper:
                 raise StepFailed(_shut(findings, within_s=step.timeout_s))
             self._heed_control(step)
             await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, POLL_S[1])
+            wait_s, look_s = min(wait_s * 2, POLL_S[1]), min(look_s * 2, VERIFY_LOOK_S[1])
 
     def _heed_control(self, step: Step) -> None:
         """A waiting step stops for an abort; for a pause only where it changes nothing."""

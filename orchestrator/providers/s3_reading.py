@@ -35,6 +35,7 @@ from orchestrator.providers.s3_wire import Wire
 
 EPOCH = "drctl-epoch"
 CONNECT_S = 1.0
+"""Bound of what is asked of a gateway that only fetches: where it is silent, the other is still read."""
 
 
 async def read(service: Service, instance: Instance, within_s: float) -> Reading:
@@ -170,7 +171,10 @@ async def _stream(instance: Instance, zone: Zone) -> _Stream:
     at = f"{apart}/{instance.address.partition('/')[2]}" if apart else instance.address
     wire = Wire(msgspec.structs.replace(instance, address=at))
     try:
-        sync = await sync_of(wire, zone.master_id)
+        async with asyncio.timeout(CONNECT_S):
+            sync = await sync_of(wire, zone.master_id)
+    except TimeoutError:
+        return _Stream(None, None)
     except NoAnswer as e:
         return _Stream("", False) if e.reach is Reach.REFUSED else _Stream(None, None)
     finally:

@@ -7,6 +7,8 @@ never from the topology file. Parameters: `tls` (true/false), `region`, `profile
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ _LIMIT = 1 << 20
 _HEAD_LINES = 200
 _BODY_MAX = 64 << 20
 _IDLE = 32
+_KEPT_S = 60.0
 Query = Sequence[tuple[str, str | bytes]]
 
 
@@ -148,15 +151,9 @@ class Wire:
     def _sign(self) -> Any:
         if self._signer is None:
             from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
-            from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
-            from botocore.session import Session  # type: ignore[import-untyped]
 
-            try:
-                found = Session(profile=self._profile or None).get_credentials()
-            except BotoCoreError as e:
-                raise NoAnswer(Reach.UNKNOWN, str(e)) from e
-            if found is None:
-                raise NoAnswer(Reach.UNKNOWN, "no credentials: none in the environment, and no such profile")
+            settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+            found = _credentials(self._profile, settings, int(time.monotonic() / _KEPT_S))
             self._signer = S3SigV4Auth(found, "s3", self._region)
         return self._signer
 
@@ -209,6 +206,25 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
             raise ValueError("the body is too large")
         body.append(await reader.readexactly(size))
         await reader.readexactly(2)
+
+
+@functools.lru_cache(maxsize=16)
+def _credentials(profile: str, settings: tuple[tuple[str, str], ...], _: int) -> Any:
+    """Credentials as boto3 finds them; kept, for that takes 15 ms, until the settings are others or a minute is over.
+
+    Raises:
+        NoAnswer: there are none.
+    """
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+    from botocore.session import Session  # type: ignore[import-untyped]
+
+    try:
+        found = Session(profile=profile or None).get_credentials()
+    except BotoCoreError as e:
+        raise NoAnswer(Reach.UNKNOWN, str(e)) from e
+    if found is None:
+        raise NoAnswer(Reach.UNKNOWN, "no credentials: none in the environment, and no such profile")
+    return found
 
 
 def _no_answer(error: Exception) -> NoAnswer:

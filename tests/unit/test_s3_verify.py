@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from orchestrator.providers.s3_objects import S3Objects
 from orchestrator.providers.s3_wire import Wire
 from tests.benchmarks.objects import DIFFERENCES, buckets
 from tests.ceph.world import INSTANCE, TOPOLOGY
+from tests.unit.s3_server import reply, server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
@@ -68,42 +67,6 @@ def test_the_command_says_equal_and_names_what_differs(tmp_path: Path) -> None:
         assert dark.returncode == 3
         assert "the connection was lost" in dark.stdout
         assert verify(tmp_path, {"a": 1, "b": 1, "c": 1}).returncode == 6
-
-
-Answer = Callable[[bytes, int], bytes | None]
-
-
-@asynccontextmanager
-async def server(answer: Answer) -> AsyncIterator[Instance]:
-    """Answers each request by its head and number; None closes the connection."""
-    count = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal count
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                count += 1
-                reply = answer(head, count)
-                if reply is None:
-                    break
-                writer.write(reply)
-        except asyncio.IncompleteReadError:
-            pass
-        writer.close()
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    params = (Setting(name="region", value="cq"),)
-    try:
-        yield Instance(
-            id="x@a", service="x", centre="a", role=Role.PRIMARY, address=f"127.0.0.1:{port}/b", params=params
-        )
-    finally:
-        listener.close()
-
-
-def reply(body: bytes = b"", status: str = "200 OK", extra: str = "") -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body
 
 
 async def test_a_connection_that_the_server_closed_while_it_waited_is_no_failure() -> None:
