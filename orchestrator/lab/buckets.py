@@ -39,10 +39,12 @@ def refuse_where_impossible() -> None:
 
 def zones(lab: LabState) -> dict[str, Cluster]:
     """The zone of each centre."""
-    return _realm(lab).zones
+    return realm(lab).zones
 
 
-def _realm(lab: LabState) -> Realm:
+def realm(lab: LabState) -> Realm:
+    """The zones of a lab, a centre each."""
+
     def spawn(command: Sequence[str], folder: Path, log: Path) -> int:
         return processes.spawn(command, lab_id=lab.id, folder=folder, log=log)
 
@@ -55,9 +57,9 @@ def bring_up(lab: LabState) -> None:
     Raises:
         Refused: a daemon does not come up, or the objects do not reach every zone in time.
     """
-    realm = _realm(lab)
-    realm.up()
-    clients = {centre: _client(zone) for centre, zone in realm.zones.items()}
+    made = realm(lab)
+    made.up()
+    clients = {centre: _client(zone) for centre, zone in made.zones.items()}
     first = clients[layout.CENTRES[0]]
     first.create_bucket(Bucket=layout.BUCKET)
     first.put_bucket_versioning(Bucket=layout.BUCKET, VersioningConfiguration={"Status": "Enabled"})

@@ -1,48 +1,50 @@
-"""One realm of three zones for all tests of this folder, and the estate that describes it."""
+"""One lab with buckets for all tests of this folder: its realm of three zones, and the estate that describes it."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.lab import buckets, state
 from orchestrator.lab.ceph import missing_programs
-from orchestrator.lab.realm import SYSTEM, USER, ZONES, Realm
+from orchestrator.lab.realm import SYSTEM, USER, Realm
 from tests.ceph.world import World
+from tests.integration.conftest import MEMORY, ROOMY_BYTES
+from tests.integration.drills import Home, home_with_lab
 
 
 @pytest.fixture(scope="session")
-def realm() -> Iterator[Realm]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """The lab; nothing of it is left afterwards."""
     if missing := missing_programs():
         pytest.skip(f"no Ceph here ({', '.join(missing)}): `make integration-ceph` installs it where it can")
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="drctl-ceph-", dir=memory if memory.is_dir() else None))
-    realm = Realm({name: folder / name for name in ZONES}, guarded)
-    try:
-        realm.up()
-        yield realm
-    finally:
-        realm.down()
-        shutil.rmtree(folder)
+    path = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOMY_BYTES:
+            patch.setenv("DRCTL_LAB_DATA", MEMORY)
+        with home_with_lab(path, "--buckets", estate="lab-buckets") as made:
+            patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path / "lab" / buckets.CREDENTIALS))
+            root = Path(json.loads((path / "lab" / "lab.json").read_text())["root"])
+            yield made
+    assert not root.exists()
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(root).encode() in words_of(p)]
 
 
-def guarded(command: Sequence[str], folder: Path, log: Path) -> int:
-    """Start a daemon that is killed when the thread ends that started it: nothing is left behind a killed test run."""
-    with log.open("ab") as file:
-        started = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=folder,
-        )  # fmt: skip
-    STARTED.append(started)
-    return started.pid
+def words_of(path: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
 
 
-STARTED: list[subprocess.Popen[bytes]] = []
-"""Kept, so that none is taken for forgotten; whoever ends one waits for its command line to go."""
+@pytest.fixture(scope="session")
+def realm(home: Home) -> Realm:
+    return buckets.realm(state.require(home.path / "lab"))
 
 
 @pytest.fixture

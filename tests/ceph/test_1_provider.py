@@ -12,7 +12,7 @@ from orchestrator.model.observation import Reach
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Instance, Role
 from orchestrator.providers.base import Order
-from tests.ceph.world import World, refused
+from tests.ceph.world import DEFAULT, World, refused
 from tests.contract_providers import ActorContract, Case, ProberContract
 from tests.integration.provider_world import at, closed_address, garbage_address, silent_address
 
@@ -24,8 +24,8 @@ def epochs() -> Iterator[int]:
 
 @pytest.fixture
 def files(world: World) -> World:
-    if not world.has_bucket("a", "files"):
-        world.make("files")
+    if not world.has_bucket("a", DEFAULT):
+        world.make(DEFAULT)
     return world
 
 
@@ -40,8 +40,8 @@ class TestS3Bucket(ProberContract, ActorContract):
         with closed_address() as closed, silent_address() as silent, garbage_address() as garbage:
             yield Case(
                 provider=files.provider, actor=files.provider, service=files.service(), healthy=instance,
-                closed=at(instance, f"{closed}/files"), silent=at(instance, f"{silent}/files"),
-                garbage=at(instance, f"{garbage}/files"), homeless=at(instance, ""), order=order, verb=Verb.DEMOTE,
+                closed=at(instance, f"{closed}/{DEFAULT}"), silent=at(instance, f"{silent}/{DEFAULT}"),
+                garbage=at(instance, f"{garbage}/{DEFAULT}"), homeless=at(instance, ""), order=order, verb=Verb.DEMOTE,
                 other_verb=Verb.REDIRECT, epoch=epoch,
             )  # fmt: skip
 
@@ -51,7 +51,7 @@ async def test_a_reading_says_who_takes_writes_and_what_is_kept(files: World) ->
     assert [r.role for r in readings.values()] == [Role.PRIMARY, Role.STANDBY, Role.STANDBY]
     assert [r.writable for r in readings.values()] == [True, False, False]
     for centre, reading in readings.items():
-        allowed = not refused(lambda c=centre: files.client(c).put_object(Bucket="files", Key="try", Body=b""))  # type: ignore[misc]
+        allowed = not refused(lambda c=centre: files.client(c).put_object(Bucket=DEFAULT, Key="try", Body=b""))  # type: ignore[misc]
         assert reading.writable == allowed
         assert reading.setting("versioning") == "enabled"
         assert reading.setting("object_lock") == "false"

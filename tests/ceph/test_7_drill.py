@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,28 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 
 from orchestrator.lab.ceph import comes_true
 from orchestrator.lab.realm import USER
-from tests.integration.drills import Home, home_with_lab
+from tests.integration.drills import Home
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 ONE = ("--system", "legal-person", "--rate", "20")
 ACCEPTED = ("--accept-loss", "--approved-by", "Li Wei", "--approved-by", "Chen Yu")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    path = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch, home_with_lab(path, "--buckets", estate="lab-buckets") as made:
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path / "lab" / "aws-credentials"))
-        root = Path(json.loads((path / "lab" / "lab.json").read_text())["root"])
-        yield made
-    assert not root.exists()
-    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(root).encode() in words_of(p)]
-
-
-def words_of(path: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    return b""
 
 
 def bucket(home: Home, centre: str) -> Any:

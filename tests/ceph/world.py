@@ -28,6 +28,8 @@ from orchestrator.verification.options import Options
 
 INVENTORY = ROOT / "inventories" / "lab" / "hosts.yaml"
 EPOCHS = itertools.count(1)
+DEFAULT = "contract"
+"""Bucket where none is named; not the one that the lab's app uses."""
 
 TOPOLOGY = """
 estate: ceph
@@ -79,7 +81,7 @@ class World:
         self.realm, self.folder = realm, folder
         self.provider = S3Bucket(Playbooks(ROOT / "playbooks", INVENTORY))
 
-    def topology(self, bucket: str = "files", lag: str = "3s") -> Topology:
+    def topology(self, bucket: str = DEFAULT, lag: str = "3s") -> Topology:
         """The estate whose bucket is this one."""
         text = "".join(
             INSTANCE.format(centre=c, address=z.address, sync=z.sync_address, bucket=bucket, folder=z.folder)
@@ -88,10 +90,10 @@ class World:
         (self.folder / "topology.yaml").write_text(TOPOLOGY.format(instances=text, lag=lag))
         return load_topology(self.folder, kinds())
 
-    def service(self, bucket: str = "files", lag: str = "3s") -> Service:
+    def service(self, bucket: str = DEFAULT, lag: str = "3s") -> Service:
         return self.topology(bucket, lag).service_by_id["archive/files"]
 
-    def instance(self, centre: str, bucket: str = "files") -> Instance:
+    def instance(self, centre: str, bucket: str = DEFAULT) -> Instance:
         found = self.service(bucket).at(centre)
         assert found is not None
         return found
@@ -145,10 +147,10 @@ class World:
         sources = {i.id: S3Objects(i) for i in service.instances}
         return await verify_bucket(service, sources, Options(parts=parts, **options))
 
-    async def read(self, centre: str, bucket: str = "files") -> Reading:
+    async def read(self, centre: str, bucket: str = DEFAULT) -> Reading:
         return await self.provider.read(self.service(bucket), self.instance(centre, bucket), 5.0)
 
-    def order(self, centre: str, *towards: str, epoch: int, within_s: float = 240.0, bucket: str = "files") -> Order:
+    def order(self, centre: str, *towards: str, epoch: int, within_s: float = 240.0, bucket: str = DEFAULT) -> Order:
         return Order(
             run=f"run-{epoch}", step="step", epoch=epoch, service=self.service(bucket), within_s=within_s,
             instance=self.instance(centre, bucket), towards=tuple(self.instance(t, bucket) for t in towards),
