@@ -101,6 +101,7 @@ def open_context(settings: Settings) -> Context:
         topology_sha256=hashlib.sha256(msgspec.json.encode(topology, order="deterministic")).hexdigest(),
         estate=folder,
         runbooks=ROOT / "runbooks",
+        playbooks=ROOT / "playbooks",
         home=settings.home,
         lab_dir=settings.lab_dir,
         state=settings.state,

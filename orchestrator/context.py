@@ -36,6 +36,7 @@ class Context:
     topology_sha256: str
     estate: Path
     runbooks: Path
+    playbooks: Path
     home: Path
     lab_dir: Path
     state: str

@@ -17,7 +17,7 @@ from orchestrator.durable import preload
 from orchestrator.errors import Refused, Unreadable
 from orchestrator.execution import runstore
 from orchestrator.model.observation import Reach, Snapshot
-from orchestrator.model.plan import APPROVERS, Approval, Mode, Plan, Step
+from orchestrator.model.plan import APPROVERS, Approval, Mode, Plan, Step, Verb
 from orchestrator.model.request import Request
 from orchestrator.model.topology import Frozen
 
@@ -158,7 +158,23 @@ async def look_and_plan(
         if not tell:
             raise
         raise with_story(unsafe, unsafe.plan, context.topology, look, before, lang=context.lang) from unsafe
+    refuse_missing_playbooks(made, context.playbooks)
     return made, before, look
+
+
+def refuse_missing_playbooks(plan: Plan, folder: Path) -> None:
+    """Refuse a plan that could not be carried out for want of a playbook: found now, not in the middle of a run.
+
+    Raises:
+        Refused: a step names a playbook that is not there.
+    """
+    named = [(s.id, s.param("playbook")) for s in plan.steps if s.verb is Verb.RUN_PLAYBOOK]
+    missing = [f"{name} ({step})" for step, name in named if not (folder / name).is_file()]
+    if missing:
+        raise Refused(
+            f"{plan.scenario} needs playbooks that are not there: {', '.join(missing[:3])}",
+            hint=f"write them in {folder}, or choose systems without them: --system",
+        )
 
 
 def readable(snapshot: Snapshot) -> None:

@@ -52,6 +52,15 @@ def test_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "关键路径" in capsys.readouterr().out
 
 
+def test_a_plan_whose_playbook_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    isolated = ("--estate", "lab-buckets", "plan", "isolated", "--to", "c", "--mode", "tabletop")
+    assert drctl(tmp_path, *isolated) == 5
+    told = capsys.readouterr().err
+    assert "clone_s3-bucket_bubble.yml (legal-person/files@c:clone)" in told
+    assert "--system" in told
+    assert drctl(tmp_path, *isolated, "--system", "sharing") == 0
+
+
 def test_a_large_plan_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert drctl(tmp_path, "--estate", "chongqing", *LOST_A, "--accept-loss") == 0
     told = capsys.readouterr().out
