@@ -134,8 +134,8 @@ def commands(zone: Cluster) -> dict[str, str]:
 
 
 def _alive(zone: Cluster, daemon: str) -> str:
-    """Whether a daemon runs; a zombie has no command line."""
-    return f"grep -qs radosgw /proc/$(cat {zone.pid_file(daemon)})/cmdline"
+    """Whether a daemon runs, and is this zone's; a zombie has no command line."""
+    return f"grep -qsF {shlex.quote(str(zone.conf))} /proc/$(cat {zone.pid_file(daemon)})/cmdline"
 
 
 def _start(zone: Cluster, daemon: str) -> str:

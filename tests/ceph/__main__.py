@@ -1,6 +1,6 @@
 """`make integration-ceph`: installs Debian's Ceph, runs the tests of this folder on it, and leaves nothing running.
 
-Prints `skipped: why` and ends with 0 where there is no root or no apt.
+Prints `skipped: why` and ends with 0 where there is no root, no apt or not enough memory.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from orchestrator.lab.ceph import PACKAGES, missing_programs
 
 INSTALL_S = 600
+MEMORY_KIB = 3 << 20
+"""Available memory that nine daemons of Ceph's and the lab beside them take, with some to spare."""
 
 
 def hindrance() -> str:
     """Why Ceph cannot be run here; empty where it can (it is installed where it is missing)."""
     if os.geteuid() != 0:
         return "not root: Ceph's packages cannot be installed"
+    if 0 < available_kib() < MEMORY_KIB:
+        return f"{MEMORY_KIB >> 20} GiB of memory are needed, {available_kib() >> 10} MiB are available"
     if not missing_programs():
         return ""
     if shutil.which("apt-get") is None:
@@ -26,24 +31,35 @@ def hindrance() -> str:
     return install()
 
 
+def available_kib() -> int:
+    """Memory that can be had without swapping; 0 where the kernel does not tell."""
+    told = Path("/proc/meminfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
+
+
 def install() -> str:
-    """Install the packages; why that failed, or nothing."""
+    """Install the packages, by newer lists where those at hand do not lead to them; why that failed, or nothing."""
+    wanted = ["install", "--no-install-recommends", *PACKAGES]
+    said = ""
+    for words in (wanted, ["update"], wanted):
+        if missing_programs():
+            said = apt(words)
+    missing = missing_programs()
+    return f"apt-get: {said} (missing: {', '.join(missing)})" if missing else ""
+
+
+def apt(words: list[str]) -> str:
+    """The last words of apt-get's."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    words = ["apt-get", "-y", "-q", "install", "--no-install-recommends", *PACKAGES]
     try:
         done = subprocess.run(
-            words,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_S,
-            check=False,
-        )
+            ["apt-get", "-y", "-q", *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=INSTALL_S, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return f"apt-get was not done within {INSTALL_S} s"
-    missing = missing_programs()
-    return f"apt-get: {done.stderr.strip()[-300:]} (missing: {', '.join(missing)})" if missing else ""
+        return f"not done within {INSTALL_S} s"
+    return done.stderr.strip()[-300:]
 
 
 def main() -> int:
