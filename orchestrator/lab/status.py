@@ -12,10 +12,12 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import Unreadable
-from orchestrator.lab import layout, postgres, services, statestore
+from orchestrator.lab import buckets, layout, postgres, services, statestore
+from orchestrator.lab.ceph import GATEWAYS, Cluster
 from orchestrator.lab.faults import FaultKind
 from orchestrator.lab.layout import Place
 from orchestrator.lab.processes import Process
+from orchestrator.lab.realm import FENCED
 from orchestrator.lab.relayctl import Do, RelayOrder, RelayStatus, WayStatus, ask
 from orchestrator.lab.state import LabState, Phase
 from orchestrator.model.topology import EDGE, Frozen
@@ -81,6 +83,9 @@ def look(lab_dir: Path, lab: LabState) -> LabStatus:
     with ThreadPoolExecutor(max_workers=8) as pool:
         network = pool.submit(_network, lab)
         instances = tuple(pool.map(lambda p: _instance(lab, p, services.of_place(found, lab, p)), lab.places))
+    instances += (
+        tuple(_bucket(centre, zone, found) for centre, zone in buckets.zones(lab).items()) if lab.buckets else ()
+    )
     relays = network.result()
     return LabStatus(
         id=lab.id, lab_dir=str(lab_dir), root=lab.root, phase=lab.phase, started_at=lab.started_at,
@@ -108,6 +113,22 @@ def _instance(lab: LabState, place: Place, found: tuple[Process, ...]) -> Instan
     except _silences() as e:
         return msgspec.structs.replace(seen, condition=Condition.SILENT, detail=str(e).strip().split("\n")[0])
     return msgspec.structs.replace(seen, role=role, detail=detail)
+
+
+def _bucket(centre: str, zone: Cluster, found: tuple[Process, ...]) -> InstanceStatus:
+    """A zone's bucket by its processes; who leads is told by `drctl check`, in the store's own words."""
+    here = {p.pid: p for p in found}
+    pids = tuple(pid for d in GATEWAYS if (pid := zone.pid(d)) in here)
+    runs = zone.pid("rgw") in here
+    frozen = any(here[pid].frozen for pid in pids)
+    fenced = (zone.folder / FENCED).exists()
+    stopped = Condition.FENCED if fenced else Condition.STOPPED
+    return InstanceStatus(
+        instance=f"{layout.FILES}@{centre}", centre=centre, address=zone.address, pids=pids,
+        role="bucket" if runs else "",
+        condition=Condition.FROZEN if frozen else Condition.RUNNING if runs else stopped,
+        detail="" if not runs else "fetches from other zones" if zone.pid("sync") in here else "fetches from nobody",
+    )  # fmt: skip
 
 
 def _silences() -> tuple[type[Exception], ...]:
@@ -176,7 +197,8 @@ def in_force(instances: tuple[InstanceStatus, ...], ways: tuple[WayStatus, ...])
     words: list[str] = []
     for centre in (*layout.CENTRES, EDGE):
         here = [i for i in instances if i.centre == centre]
-        stopped = [i for i in here if i.condition is Condition.STOPPED]
+        known = [i for i in here if not i.instance.startswith(f"{layout.FILES}@")]  # no fault stops a bucket alone
+        stopped = [i for i in known if i.condition is Condition.STOPPED]
         if here and all(i.condition in (Condition.STOPPED, Condition.FENCED) for i in here) and centre != EDGE:
             words.append(f"{FaultKind.KILL_CENTRE} {centre}")
         else:
