@@ -17,6 +17,7 @@ import msgspec
 
 from orchestrator.model.proof import Method, Sameness, TableProof
 from orchestrator.model.rows import Address, Digest, Form, RowPrint, Table
+from orchestrator.model.topology import Text
 from orchestrator.verification.options import Pace
 from orchestrator.verification.pacing import Brake
 from orchestrator.verification.result import Pair, difference, pair_rows, table_proof
@@ -56,27 +57,53 @@ class ApartJob:
         return int(min(MOST_BUCKETS, 1 << max(0, rows // ROWS_PER_BUCKET).bit_length()))
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What two snapshots of a table showed."""
+
+    found: Found
+    rows_left: int
+    rows_right: int
+    differs: bool
+
+
 async def compare_apart(job: ApartJob, named: int) -> TableProof:
     """Compare one table.
 
     Raises:
         RowsUnreadable: one of the sides could not be read.
     """
+    swept = await sweep_apart(job, named)
+    return apart_proof(job.left.table, Sameness.DIFFERENT if swept.differs else Sameness.EQUAL, swept, swept.found)
+
+
+async def sweep_apart(job: ApartJob, keep: int) -> Swept:
+    """Compare one table, and keep so many rows that differ.
+
+    Raises:
+        RowsUnreadable: one of the sides could not be read.
+    """
     left, right = await asyncio.gather(_sums(job, job.left), _sums(job, job.right))
-    found = Found(keep=named)
+    found = Found(keep=keep)
     buckets = sorted(b for b in left.keys() | right.keys() if not left.get(b, NONE).same(right.get(b, NONE)))
     for start in range(0, len(buckets), BUCKETS_AT_ONCE):
         if found.more:
             break
         await _list(job, tuple(buckets[start : start + BUCKETS_AT_ONCE]), found)
-    sameness = Sameness.DIFFERENT if buckets else Sameness.EQUAL
+    rows_left, rows_right = (sum(d.rows for d in side.values()) for side in (left, right))
+    return Swept(found, rows_left, rows_right, bool(buckets))
+
+
+def apart_proof(table: Table, sameness: Sameness, swept: Swept, found: Found, reason: Text | None = None) -> TableProof:
+    """The result of one table: its rows, and what was found of them."""
     return msgspec.structs.replace(
-        table_proof(job.left.table, sameness, method=Method.APART),
-        rows_left=sum(d.rows for d in left.values()),
-        rows_right=sum(d.rows for d in right.values()),
+        table_proof(table, sameness, reason, Method.APART),
+        rows_left=swept.rows_left,
+        rows_right=swept.rows_right,
         differences=tuple(difference(pair) for pair in found.pairs),
         differing=found.differing,
         more=found.more,
+        rounds=found.rounds,
     )
 
 

@@ -14,7 +14,17 @@ from orchestrator.model.rows import RowsUnreadable, Table, Trouble
 from orchestrator.model.topology import Text
 from orchestrator.verification import catalogue
 from orchestrator.verification.copies import NEVER, Comparison, Copy, left_out
-from orchestrator.verification.ground import HOLD_SPARE_S, LAG_LIMIT_S, LOCK_WAIT_S, Ground, cut, live
+from orchestrator.verification.ground import (
+    HOLD_SPARE_S,
+    LAG_LIMIT_S,
+    SLOW,
+    Ground,
+    announce,
+    cut,
+    live,
+    no_cut,
+    why_live,
+)
 from orchestrator.verification.increment import Increment, increment, resting
 from orchestrator.verification.ledger import Ledger
 from orchestrator.verification.options import Options, Pace
@@ -155,16 +165,16 @@ async def _on_a_cut(run: Comparison, database: str, tables: Sequence[Table], nam
     near = [name for name in names if run.options.locks and run.copies[name].follower.lag_s <= LAG_LIMIT_S]
     for name in names:
         if not run.copies[name].why.en and name not in near:
-            run.copies[name].why = _why_live(run, name)
+            run.copies[name].why = why_live(run.options.locks, run.copies[name].follower.lag_s)
     if not near or not tables:
         return False
     hold_s = 2 * max(run.copies[name].follower.lag_s for name in near) + HOLD_SPARE_S
-    run.pace.say(_announce(database, len(tables), hold_s))
+    run.pace.say(announce(database, len(tables), hold_s))
     try:
         ground = await cut(database, run.primary, run.followers(near), tables, hold_s)
     except RowsUnreadable as error:
         for name in near:
-            run.copies[name].why = _no_cut(error)
+            run.copies[name].why = no_cut(error)
         return False
     try:
         _note_cut(run, ground, near)
@@ -180,7 +190,7 @@ def _note_cut(run: Comparison, ground: Ground, near: Sequence[str]) -> None:
     for name in near:
         copy = run.copies[name]
         if name not in ground.views:
-            copy.why = Text(en="it did not reach the cut in time", zh="未能及时到达一致性切点")
+            copy.why = SLOW
             continue
         copy.method, copy.position = Method.CUT, ground.position
         copy.held_s = max(copy.held_s, ground.held_s)
@@ -200,28 +210,6 @@ def _forget(copy: Copy, tables: Sequence[Table], troubles: frozenset[str]) -> li
             found.append(proof.trouble)
             del copy.proofs[table.database, table.full_name]
     return found
-
-
-def _why_live(run: Comparison, name: str) -> Text:
-    if not run.options.locks:
-        return Text(en="no locks were wanted", zh="要求不加锁")
-    lag_s = run.copies[name].follower.lag_s
-    return Text(
-        en=f"its lag of {lag_s:.1f} s is above {LAG_LIMIT_S:g} s", zh=f"延迟 {lag_s:.1f} 秒超过 {LAG_LIMIT_S:g} 秒"
-    )
-
-
-def _no_cut(error: RowsUnreadable) -> Text:
-    why = explain(error)
-    return Text(en=f"writers could not be held: {why.en}", zh=f"无法暂停写入：{why.zh}")
-
-
-def _announce(database: str, tables: int, hold_s: float) -> Text:
-    bound_s = LOCK_WAIT_S + hold_s
-    return Text(
-        en=f"holding writers of {tables} tables of {database} for at most {bound_s:.2f} s",
-        zh=f"暂停 {database} 中 {tables} 张表的写入，最多 {bound_s:.2f} 秒",
-    )
 
 
 async def _live(run: Comparison, database: str, tables: Sequence[Table], names: Sequence[str]) -> None:

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.model.proof import Method
 from orchestrator.model.rows import RowsUnreadable, Table
+from orchestrator.model.topology import Text
 from orchestrator.verification.positions import Follower
+from orchestrator.verification.result import explain
 from orchestrator.verification.source import Hold, RowSource, RowView
 
 LOCK_WAIT_S = 0.3
@@ -27,6 +29,7 @@ LOCK_TRIES = 3
 LAG_LIMIT_S = 0.5
 """Above this lag writers are not held for a replica."""
 HOLD_SPARE_S = 0.25
+SLOW = Text(en="it did not reach the cut in time", zh="未能及时到达一致性切点")
 
 
 @dataclass
@@ -138,3 +141,27 @@ async def _join(ground: Ground, name: str, hold_s: float) -> None:
         await ground.views[name].freeze()
     except RowsUnreadable:
         await ground.views.pop(name).close()
+
+
+def announce(database: str, tables: int, hold_s: float) -> Text:
+    """What is told before writers are held."""
+    bound_s = LOCK_WAIT_S + hold_s
+    return Text(
+        en=f"holding writers of {tables} tables of {database} for at most {bound_s:.2f} s",
+        zh=f"暂停 {database} 中 {tables} 张表的写入，最多 {bound_s:.2f} 秒",
+    )
+
+
+def why_live(locks: bool, lag_s: float) -> Text:
+    """Why no cut is taken: none is wanted, or a replica is that far behind."""
+    if not locks:
+        return Text(en="no locks were wanted", zh="要求不加锁")
+    return Text(
+        en=f"its lag of {lag_s:.1f} s is above {LAG_LIMIT_S:g} s", zh=f"延迟 {lag_s:.1f} 秒超过 {LAG_LIMIT_S:g} 秒"
+    )
+
+
+def no_cut(error: RowsUnreadable) -> Text:
+    """Why a cut was not had."""
+    why = explain(error)
+    return Text(en=f"writers could not be held: {why.en}", zh=f"无法暂停写入：{why.zh}")

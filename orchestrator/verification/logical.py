@@ -1,69 +1,80 @@
 """A replica that is given changes row by row: rows lie elsewhere there, and only some tables are copied.
 
-The common position is the primary's, up to which the replica has confirmed to have applied everything. Writers of
-the copied tables are held at the primary until it has (bounded as for any cut), both sides take their snapshots, and
-rows are compared by their keys.
+Positions are the primary's, up to which the replica has confirmed to have applied everything; rows are compared by
+their keys. On a *cut* writers of the copied tables are held at the primary until the replica has confirmed the position
+(bounded as for any cut), and both sides take their snapshots. *Without locks* the primary takes its snapshot, the
+replica its own once it has everything of it, and the rows that differ are read again (see `settle`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from orchestrator.model.observation import Verdict
 from orchestrator.model.proof import NOTHING, ContentProof, Method, PositionProof, Sameness, TableProof
-from orchestrator.model.rows import Form, RowsUnreadable, Subscribed, Table, Trouble
+from orchestrator.model.rows import Address, Form, RowsUnreadable, Subscribed, Table, Trouble
 from orchestrator.model.topology import Text
 from orchestrator.verification import catalogue
-from orchestrator.verification.apart import ApartJob, Side, compare_apart
+from orchestrator.verification.apart import ApartJob, Side, Swept, apart_proof, compare_apart, sweep_apart
 from orchestrator.verification.copies import NEVER
-from orchestrator.verification.ground import HOLD_SPARE_S, LAG_LIMIT_S, LOCK_WAIT_S
+from orchestrator.verification.ground import (
+    HOLD_SPARE_S,
+    LAG_LIMIT_S,
+    SLOW,
+    Ground,
+    announce,
+    cut,
+    live,
+    no_cut,
+    why_live,
+)
 from orchestrator.verification.options import Options, Pace
 from orchestrator.verification.pacing import Brake
+from orchestrator.verification.positions import Follower
 from orchestrator.verification.result import explain, table_proof, unknown
-from orchestrator.verification.source import RowSource, RowView
+from orchestrator.verification.rows import MOST, Found, batches, restless
+from orchestrator.verification.settle import settle
+from orchestrator.verification.source import RowSource
+from orchestrator.verification.spans import Job
 
-LOOK_EVERY_S = 0.005
 WHY = Text(en="a logical replica: rows are compared by key", zh="逻辑副本：按主键比对行")
 NOT_TAKEN = Text(en="the replica does not subscribe to it", zh="该副本未订阅此表")
 COPYING = Text(en="its first copy is still under way", zh="其初始复制仍在进行")
 FILTERED = Text(en="published with a row filter or a column list", zh="发布时带有行过滤或列清单")
 OTHER_COLUMNS = Text(en="the columns differ", zh="列不同")
+NAMELESS = Text(
+    en="rows differ that may have been changed meanwhile, and without a key they cannot be read again",
+    zh="存在差异的行可能正被修改，且无主键，无法再次读取",
+)
+TOO_MANY = Text(en=f"more than {MOST:,} rows differ or were changed meanwhile", zh=f"超过 {MOST:,} 行不同或正被修改")
 
 
-@dataclass(frozen=True)
-class Stream:
-    """A primary, its logical replica, and the streams between them."""
+class Subscriber(Follower):
+    """A logical replica beside its primary: it has what the readers of its streams have confirmed to have applied."""
 
-    primary: RowSource
-    replica: RowSource
-    streams: tuple[str, ...]
+    def __init__(self, primary: RowSource, replica: RowSource, streams: tuple[str, ...], within_s: float) -> None:
+        super().__init__(primary, replica, within_s)
+        self._streams = streams
 
-    async def reach(self, position: int, within_s: float) -> float:
-        """Wait until the replica has applied everything up to a position; the seconds it took.
-
-        Raises:
-            RowsUnreadable: not within the bound (LATE), or the primary does not know the streams.
-        """
-        begun = time.monotonic()
-        while (confirmed := await self.primary.confirmed(self.streams)) < position:
-            if time.monotonic() - begun > within_s:
-                behind = f"is still {position - confirmed} bytes of log behind after {within_s:g} s"
-                raise RowsUnreadable(Trouble.LATE, self.replica.instance, behind if confirmed else "has no slot there")
-            await asyncio.sleep(LOOK_EVERY_S)
-        return time.monotonic() - begun
+    async def has(self, position: int) -> bool:
+        """Whether it has applied everything up to a position."""
+        self.replayed = await self.primary.confirmed(self._streams)
+        if not self.replayed:
+            raise RowsUnreadable(Trouble.LATE, self.replica.instance, "has no slot at the primary")
+        return self.replayed >= position
 
 
-async def logical_position(stream: Stream, within_s: float) -> PositionProof:
+async def logical_position(follower: Subscriber) -> PositionProof:
     """Take a fresh position and time until the replica has applied everything before it."""
     target = 0
     try:
-        target = await stream.primary.mark()
-        took_s = await stream.reach(target, within_s)
+        target = await follower.mark()
+        took_s = await follower.reach(target)
     except RowsUnreadable as error:
         verdict = Verdict.FAIL if error.trouble is Trouble.LATE else Verdict.UNKNOWN
         return PositionProof(verdict=verdict, target=target, reason=explain(error))
@@ -72,23 +83,23 @@ async def logical_position(stream: Stream, within_s: float) -> PositionProof:
     )
 
 
-async def prove_logical(stream: Stream, options: Options, pace: Pace) -> ContentProof:
+async def prove_logical(follower: Subscriber, options: Options, pace: Pace) -> ContentProof:
     """Compare every table that the replica subscribes to; never raises for a copy that cannot be read."""
     begun = time.monotonic()
-    run = _Run(stream, options, pace, begun + options.timeout_s, Brake(options.max_load))
+    run = _Run(follower, options, pace, begun + options.timeout_s)
     reason = NOTHING
     try:
-        run.lag_s = await stream.reach(await stream.primary.mark(), options.within_s)
-        for database in await stream.replica.databases():
-            taken = await stream.replica.subscribed(database)
+        await follower.measure_lag(LAG_LIMIT_S)
+        for database in await follower.replica.databases():
+            taken = await follower.replica.subscribed(database)
             if taken:
                 await run.database(database, {t.table: t for t in taken})
     except RowsUnreadable as error:
         reason = explain(error)
     told = any(t.sameness in {Sameness.EQUAL, Sameness.DIFFERENT} for t in run.proofs)
     return ContentProof(
-        method=Method.CUT,
-        why=WHY,
+        method=run.method,
+        why=run.why,
         position=run.position or None,
         held_s=run.held_s,
         took_s=time.monotonic() - begun,
@@ -101,17 +112,18 @@ async def prove_logical(stream: Stream, options: Options, pace: Pace) -> Content
 class _Run:
     """One comparison."""
 
-    def __init__(self, stream: Stream, options: Options, pace: Pace, deadline: float, brake: Brake) -> None:
-        self._stream, self._options, self._pace = stream, options, pace
-        self._deadline, self._brake = deadline, brake
+    def __init__(self, follower: Subscriber, options: Options, pace: Pace, deadline: float) -> None:
+        self._follower, self._options, self._pace = follower, options, pace
+        self._name = follower.replica.instance
+        self._deadline, self._brake = deadline, Brake(options.max_load)
         self.proofs: list[TableProof] = []
-        self.lag_s = 0.0
+        self.method, self.why = Method.CUT, WHY
         self.held_s = 0.0
         self.position = 0
 
     async def database(self, database: str, taken: Mapping[str, Subscribed]) -> None:
         """One database of both."""
-        primary, replica = self._stream.primary, self._stream.replica
+        primary, replica = self._follower.primary, self._follower.replica
         filtered = await primary.filtered(database)
         theirs = {t.full_name: t for t in await replica.tables(database)}
         pairs: list[tuple[Table, Table]] = []
@@ -120,58 +132,111 @@ class _Run:
             left_out = _left_out(table, other, taken.get(table.full_name), table.full_name in filtered)
             if left_out is not None:
                 self.proofs.append(left_out)
-            elif other is not None:
-                pairs.append((table, other))
+            elif other is not None:  # its columns may stand in another order, and its key may be another
+                pairs.append((table, msgspec.structs.replace(other, columns=table.columns, key=table.key)))
         if pairs:
             await self._compare(database, pairs)
 
     async def _compare(self, database: str, pairs: Sequence[tuple[Table, Table]]) -> None:
-        views: list[RowView] = []
         left_to_do = [left for left, _ in pairs]
         try:
-            for source in (self._stream.primary, self._stream.replica):
-                views.append(await source.view(database))
-            await self._freeze(database, [left for left, _ in pairs], views)
-            form = await self._form()
-            for left, right in pairs:
-                self.proofs.append(await self._table(Side(left, views[0]), Side(right, views[1]), form))
-                left_to_do.remove(left)
+            ground = await self._cut(database, left_to_do)
+            if isinstance(ground, Text):
+                self.method, self.why = Method.RECHECK, Text(en=f"{WHY.en}; {ground.en}", zh=f"{WHY.zh}；{ground.zh}")
+                ground = await self._without_locks(database)
+            self.position, self.held_s = ground.position, max(self.held_s, ground.held_s)
+            try:
+                form = await self._form()
+                for left, right in pairs:
+                    sides = Side(left, ground.primary), Side(right, ground.views[self._name])
+                    job = ApartJob(*sides, form, self._pace, self._options.show_values, self._brake)
+                    self.proofs.append(await self._table(job, ground))
+                    left_to_do.remove(left)
+            finally:
+                await ground.close()
         except RowsUnreadable as error:
-            self.proofs += [unknown(left, error, Method.CUT) for left in left_to_do]
-        finally:
-            for view in views:
-                await view.close()
+            self.proofs += [unknown(left, error, self.method) for left in left_to_do]
 
-    async def _freeze(self, database: str, tables: Sequence[Table], views: Sequence[RowView]) -> None:
-        """Both snapshots at one position, with the writers of these tables held until then."""
-        if self.lag_s > LAG_LIMIT_S:
-            message = f"its lag of {self.lag_s:.1f} s is above {LAG_LIMIT_S:g} s, and writers are not held so long"
-            raise RowsUnreadable(Trouble.LATE, self._stream.replica.instance, message)
-        hold_s = 2 * self.lag_s + HOLD_SPARE_S
-        self._pace.say(_announce(database, len(tables), LOCK_WAIT_S + hold_s))
-        hold = await self._stream.primary.hold(database, tuple(tables), LOCK_WAIT_S, hold_s)
+    async def _cut(self, database: str, tables: Sequence[Table]) -> Ground | Text:
+        """Both snapshots at one position, with writers of these tables held until then; or why that cannot be."""
+        lag_s = self._follower.lag_s
+        if not self._options.locks or lag_s > LAG_LIMIT_S:
+            return why_live(self._options.locks, lag_s)
+        hold_s = 2 * lag_s + HOLD_SPARE_S
+        self._pace.say(announce(database, len(tables), hold_s))
         try:
-            _, self.position = await asyncio.gather(views[0].freeze(), self._stream.primary.mark())
-            await self._stream.reach(self.position, hold_s * 0.8)
-            await views[1].freeze()
-        finally:
-            self.held_s = max(self.held_s, await hold.release())
+            ground = await cut(database, self._follower.primary, {self._name: self._follower}, tables, hold_s)
+        except RowsUnreadable as error:
+            return no_cut(error)
+        if self._name in ground.views:
+            return ground
+        await ground.close()
+        return SLOW
+
+    async def _without_locks(self, database: str) -> Ground:
+        """The primary's snapshot, and one of the replica that holds all of it, and more."""
+        ground = Ground(Method.RECHECK, await self._follower.primary.view(database), {self._name: self._follower})
+        try:
+            ground.views[self._name] = await self._follower.replica.view(database)
+            await ground.primary.freeze()
+            ground.position = await self._follower.mark()
+            await self._follower.reach(ground.position)
+            await ground.views[self._name].freeze()
+        except BaseException:
+            await ground.close()
+            raise
+        return ground
 
     async def _form(self) -> Form:
-        sides = (self._stream.primary, self._stream.replica)
+        sides = (self._follower.primary, self._follower.replica)
         ours, theirs = [await side.standing(self._options.within_s) for side in sides]
         return Form.RECORD if ours.version == theirs.version and not self._options.text else Form.TEXT
 
-    async def _table(self, left: Side, right: Side, form: Form) -> TableProof:
-        job = ApartJob(left, right, form, self._pace, self._options.show_values, self._brake)
+    async def _table(self, job: ApartJob, ground: Ground) -> TableProof:
+        table = job.left.table
         try:
             async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
-                proof = await compare_apart(job, self._options.named)
+                if ground.frozen:
+                    proof = await compare_apart(job, self._options.named)
+                else:
+                    proof = await self._again(job, await sweep_apart(job, MOST))
         except TimeoutError:
-            return table_proof(left.table, Sameness.UNKNOWN, catalogue.OVERDUE, Method.CUT)
-        if await self._stream.primary.mark_of(left.table) != left.table.mark:
-            return catalogue.altered(left.table, Method.CUT)
-        return msgspec.structs.replace(proof, method=Method.CUT, position=self.position)
+            return table_proof(table, Sameness.UNKNOWN, catalogue.OVERDUE, ground.method)
+        if await self._follower.primary.mark_of(table) != table.mark:
+            return catalogue.altered(table, ground.method)
+        return msgspec.structs.replace(proof, method=ground.method, position=ground.position)
+
+    async def _again(self, job: ApartJob, swept: Swept) -> TableProof:
+        """What the snapshots showed, once the rows that differ there have been read again."""
+        table = job.left.table
+        if not swept.differs:
+            return apart_proof(table, Sameness.EQUAL, swept, swept.found)
+        if not table.key:
+            return apart_proof(table, Sameness.UNKNOWN, swept, Found(), NAMELESS)
+        rows = (row for pair in swept.found.pairs for row in (pair.left, pair.right) if row)
+        found = await self._settled(job, {row.key for row in rows})
+        if found.differing:
+            more = swept.found.more or found.undecided > 0
+            return apart_proof(table, Sameness.DIFFERENT, swept, replace(found, more=found.more or more))
+        if swept.found.more or found.undecided:
+            reason = TOO_MANY if swept.found.more else restless(found)
+            return apart_proof(table, Sameness.UNKNOWN, swept, found, reason)
+        return apart_proof(table, Sameness.EQUAL, swept, found)
+
+    async def _settled(self, job: ApartJob, keys: Iterable[str]) -> Found:
+        found, table = Found(keep=self._options.named), job.left.table
+        followers = {self._name: self._follower}
+        ground = await live(table.database, self._follower.primary, followers)
+        try:
+            again = Job(ground=ground, table=table, form=job.form, pace=self._pace, show=job.show)
+            for batch in batches(sorted(keys)):
+                settled = await settle(again, self._name, Address.KEY, batch, own_versions=True)
+                found.add(settled.pairs)
+                found.undecided += len(settled.undecided)
+                found.rounds = max(found.rounds, settled.rounds)
+        finally:
+            await ground.close()
+        return found
 
 
 def _left_out(table: Table, other: Table | None, taken: Subscribed | None, filtered: bool) -> TableProof | None:
@@ -185,10 +250,3 @@ def _left_out(table: Table, other: Table | None, taken: Subscribed | None, filte
     if other is None or {(c.name, c.type) for c in table.columns} != {(c.name, c.type) for c in other.columns}:
         return table_proof(table, Sameness.DIFFERENT, OTHER_COLUMNS, Method.CUT)
     return None
-
-
-def _announce(database: str, tables: int, bound_s: float) -> Text:
-    return Text(
-        en=f"holding writers of {tables} tables of {database} for at most {bound_s:.2f} s",
-        zh=f"暂停 {database} 中 {tables} 张表的写入，最多 {bound_s:.2f} 秒",
-    )

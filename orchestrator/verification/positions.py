@@ -60,7 +60,7 @@ class Follower:
         begun = time.monotonic()
         bound_s = self.within_s if within_s is None else within_s
         nudge_s = NUDGE_AFTER_S
-        while not await self._has(position):
+        while not await self.has(position):
             waited_s = time.monotonic() - begun
             if waited_s > bound_s:
                 behind = position - self.replayed
@@ -84,7 +84,12 @@ class Follower:
             if self.lag_s <= small_s:
                 return
 
-    async def _has(self, position: int) -> bool:
+    async def has(self, position: int) -> bool:
+        """Whether reads at the replica see everything up to a position.
+
+        Raises:
+            RowsUnreadable: it follows nobody any more, or one of the two cannot be read.
+        """
         received, self.replayed = await self.replica.reached()
         if not received:
             raise RowsUnreadable(Trouble.OTHER, self.replica.instance, "is no longer a standby")

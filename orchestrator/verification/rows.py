@@ -103,7 +103,7 @@ async def _prints(job: Job, view: RowView, leaves: Sequence[Span]) -> list[RowPr
 
 async def _confirm(job: Job, replica: str, suspects: Mapping[str, set[str]], found: Found) -> None:
     """Keep of the suspects what is certain."""
-    for batch in _batches(list(suspects)):
+    for batch in batches(list(suspects)):
         if job.ground.frozen:
             ours = await job.ground.primary.rows(job.table, job.form, Address.PLACE, batch, job.show)
             theirs = await job.ground.views[replica].rows(job.table, job.form, Address.PLACE, batch, job.show)
@@ -132,7 +132,8 @@ def _merge(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return pair_rows((p.left for p in pairs if p.left), (p.right for p in pairs if p.right))
 
 
-def _batches(places: list[str]) -> list[tuple[str, ...]]:
+def batches(places: list[str]) -> list[tuple[str, ...]]:
+    """So many as are looked at together."""
     return [tuple(places[start : start + BATCH]) for start in range(0, len(places), BATCH)]
 
 
@@ -143,7 +144,7 @@ def _proof(job: Job, swept: Sweep, found: Found, trouble: RowsUnreadable | None)
     elif trouble is not None:
         return unknown(table, trouble, method)
     elif found.undecided:
-        proof = table_proof(table, Sameness.UNKNOWN, _restless(found), method)
+        proof = table_proof(table, Sameness.UNKNOWN, restless(found), method)
     else:
         proof = table_proof(table, Sameness.EQUAL, None, method)
     return msgspec.structs.replace(
@@ -162,7 +163,8 @@ def _damage(swept: Sweep) -> Text | None:
     return explain(swept.damaged[0]) if swept.damaged else None
 
 
-def _restless(found: Found) -> Text:
+def restless(found: Found) -> Text:
+    """Why rows could not be told."""
     return Text(
         en=f"{found.undecided} rows were changed at every one of {found.rounds} looks",
         zh=f"{found.undecided} 行在 {found.rounds} 次读取中一直变化",

@@ -34,7 +34,7 @@ from orchestrator.verification.apart import ApartJob, Side, compare_apart
 from orchestrator.verification.content import NEVER, prove_content
 from orchestrator.verification.drift import prove_drift
 from orchestrator.verification.ledger import Ledger
-from orchestrator.verification.logical import Stream, logical_position, prove_logical
+from orchestrator.verification.logical import Subscriber, logical_position, prove_logical
 from orchestrator.verification.options import Options, Pace
 from orchestrator.verification.pacing import Brake
 from orchestrator.verification.positions import beside, inclusion
@@ -120,7 +120,7 @@ async def _prove(service: Service, sources: Mapping[str, RowSource], looks: Look
     for replica in await _parts(primary, readable, frame):
         found[replica.instance] = replica
     for name in (n for n in replicas if n in logical):
-        found[name] = await _logical_parts(Stream(primary, sources[name], logical[name]), frame)
+        found[name] = await _logical_parts(Subscriber(primary, sources[name], logical[name], options.within_s), frame)
     return ServiceProof(
         service=service.id,
         primary=primary.instance,
@@ -149,16 +149,16 @@ def _logical(looks: Looks, primaries: Sequence[str]) -> Mapping[str, tuple[str, 
     return {n: look.subscribes for n, look in standings.items() if look.subscribes and look.lineage not in lineages}
 
 
-async def _logical_parts(stream: Stream, frame: Frame) -> ReplicaProof:
+async def _logical_parts(follower: Subscriber, frame: Frame) -> ReplicaProof:
     """Positions and content; a canary row and the catalogue are not part of logical replication."""
     options = frame.options
     position = content = None
     if Part.POSITIONS in options.parts:
-        position = await logical_position(stream, options.within_s)
+        position = await logical_position(follower)
     if Part.CONTENT in options.parts:
-        content = await prove_logical(stream, options, frame.pace)
+        content = await prove_logical(follower, options, frame.pace)
     return ReplicaProof(
-        instance=stream.replica.instance,
+        instance=follower.replica.instance,
         position=position,
         content=content,
         not_meant=(Part.CANARY, Part.DRIFT, Part.STORAGE),

@@ -11,6 +11,8 @@ copy, so:
   for a synchronous standby is shown by replicas before the primary shows it. So this must hold in PERSIST rounds, with
   pauses between them, and while no such commit is pending;
 - (between standbys the replica may be the one that is ahead: the last read waits until the first shows as much)
+- (a logical replica makes versions of its own: there the same content is agreement, and versions tell only whether a
+  side has changed the row)
 - else the row was changed meanwhile, and another round looks again, with more reads of both so that a row which changes
   all the time is caught in the same version. After the last round it is said to be undecided.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -80,6 +82,20 @@ class _Shown:
         return next((r.get(name, []) for r in reversed(self.reads) if look(r.get(name, [])) == seen), [])
 
 
+Alike = Callable[[Look], Look]
+"""What of a look must be the same at both sides."""
+
+
+def whole(shown: Look) -> Look:
+    """Versions and content."""
+    return shown
+
+
+def content(shown: Look) -> Look:
+    """What is shown, whichever version it is."""
+    return frozenset(("", print_) for _, print_ in shown)
+
+
 def look(rows: Iterable[Row]) -> Look:
     """What is shown, without content."""
     return frozenset((row.version, row.print) for row in rows)
@@ -117,12 +133,15 @@ class _Case:
         return primary, theirs, position
 
 
-async def settle(job: Job, replica: str, by: Address, ids: Iterable[str]) -> Settled:
+async def settle(job: Job, replica: str, by: Address, ids: Iterable[str], *, own_versions: bool = False) -> Settled:
     """Read suspects again until each is agreed upon, different, or undecided.
+
+    `own_versions`: the replica makes versions of its own, for it is no copy of the primary's files.
 
     Raises:
         RowsUnreadable: one of the copies could not be read.
     """
+    alike = content if own_versions else whole
     case, result = _Case(job, replica, by), Settled(undecided=sorted(set(ids)))
     earlier: defaultdict[str, Memory] = defaultdict(Counter)
     for burst, pause_s in zip(BURSTS, PAUSES_S, strict=True):
@@ -132,16 +151,18 @@ async def settle(job: Job, replica: str, by: Address, ids: Iterable[str]) -> Set
         result.rounds += 1
         primary, theirs, result.position = await case.round(tuple(result.undecided), burst)
         ahead = await job.ground.followers[replica].primary.pending() > 0
-        _judge(primary, theirs, earlier, result, ahead=ahead)
+        _judge(primary, theirs, earlier, result, alike, ahead=ahead)
     return result
 
 
-def _judge(primary: _Shown, theirs: _Shown, earlier: defaultdict[str, Memory], result: Settled, *, ahead: bool) -> None:
+def _judge(
+    primary: _Shown, theirs: _Shown, earlier: defaultdict[str, Memory], result: Settled, alike: Alike, *, ahead: bool
+) -> None:
     ids, result.undecided = result.undecided, []
     for name in ids:
         seen, shown = primary.looks(name), theirs.looks(name)
-        ruling, (left, right) = rule(seen, shown, earlier[name])
-        earlier[name].update(remarks(seen, shown))
+        ruling, (left, right) = rule(seen, shown, earlier[name], alike)
+        earlier[name].update(remarks(seen, shown, alike))
         if ruling is Ruling.DIFFERENT and not ahead:
             result.pairs += pair_rows(primary.rows(name, left), theirs.rows(name, right))
         elif ruling is Ruling.AGREED_GONE:
@@ -150,34 +171,38 @@ def _judge(primary: _Shown, theirs: _Shown, earlier: defaultdict[str, Memory], r
             result.undecided.append(name)
 
 
-def rule(primary: list[Look], replica: list[Look], earlier: Memory) -> tuple[Ruling, tuple[Look, Look]]:
+def rule(
+    primary: list[Look], replica: list[Look], earlier: Memory, alike: Alike = whole
+) -> tuple[Ruling, tuple[Look, Look]]:
     """Judge one row by the reads of one round (`primary` ends with the read after the replica's).
 
     `earlier` counts the remarks of the rounds before.
     """
     before, last = primary[0], replica[-1]
+    shown_there = {alike(p) for p in primary}
     for shown in replica:
-        if shown and shown in primary:
+        if shown and alike(shown) in shown_there:
             return Ruling.AGREED, (shown, shown)
         twisted = next((p for p in primary if contradicts(p, shown)), None)
-        if twisted is not None:
+        if alike is whole and twisted is not None:
             return Ruling.DIFFERENT, (twisted, shown)
     if not last and not before:
         return Ruling.AGREED_GONE, (before, last)
-    for remark in remarks(primary, replica):
+    for remark in remarks(primary, replica, alike):
         if earlier[remark] >= PERSIST - 1:
             return Ruling.DIFFERENT, (before, remark[1])
     return Ruling.OPEN, (before, last)
 
 
-def remarks(primary: list[Look], replica: list[Look]) -> set[Remark]:
+def remarks(primary: list[Look], replica: list[Look], alike: Alike = whole) -> set[Remark]:
     """What would be a difference if it stays so: the primary stands still and the replica shows something else, or the
     replica shows one version while `before` shows another.
     """
     before, after = primary[0], primary[-1]
-    found: set[Remark] = {(None, shown) for shown in replica if shown and shown != before}
+    other = [shown for shown in replica if alike(shown) != alike(before)]
+    found: set[Remark] = {(None, shown) for shown in other if shown}
     if before == after:
-        found |= {(before, shown) for shown in replica if shown != before}
+        found |= {(before, shown) for shown in other}
     return found
 
 

@@ -34,7 +34,7 @@ from orchestrator.verification import catalogue
 from orchestrator.verification.canary_row import rank
 from orchestrator.verification.options import Pace
 from orchestrator.verification.result import VALUE_CHARS, difference, explain, pair_rows
-from orchestrator.verification.settle import Look, Memory, Ruling, remarks, rule
+from orchestrator.verification.settle import Look, Memory, Ruling, content, remarks, rule
 from orchestrator.verification.spans import LEAF_PAGES, is_leaf, spans_of, split
 
 V1: Look = frozenset({("v1", 10)})
@@ -95,6 +95,36 @@ def test_what_one_round_tells(primary: list[Look], replica: list[Look], expected
 def test_a_difference_must_stay(rounds: list[Round], expected: Ruling) -> None:
     assert rulings(*rounds)[-1] is expected
     assert Ruling.DIFFERENT not in rulings(*rounds)[:-1]
+
+
+THERE1: Look = frozenset({("w1", 10)})
+THERE2: Look = frozenset({("w2", 20)})
+THERE5: Look = frozenset({("w5", 50)})
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [
+        ([([V1, V1], [THERE1])], Ruling.AGREED),
+        ([([V1, V2], [THERE2])], Ruling.AGREED),
+        ([([GONE, GONE], [GONE])], Ruling.AGREED_GONE),
+        ([([V1, V1], [frozenset({("v1", 99)})])], Ruling.OPEN),
+        ([([V1, V1], [THERE5])] * 3, Ruling.DIFFERENT),
+        ([([V1, V1], [GONE])] * 3, Ruling.DIFFERENT),
+        ([([GONE, GONE], [THERE1])] * 3, Ruling.DIFFERENT),
+        ([([V1, V2], [THERE5]), ([V2, V3], [THERE5]), ([V3, V4], [THERE5])], Ruling.DIFFERENT),
+        ([([V1, V2], [THERE5]), ([V2, V3], [THERE1]), ([V3, V4], [THERE2])], Ruling.OPEN),
+        ([([V1, V2], [GONE]), ([V2, V3], [GONE]), ([V3, V4], [GONE])], Ruling.OPEN),
+    ],
+)
+def test_a_replica_with_versions_of_its_own_agrees_by_content(rounds: list[Round], expected: Ruling) -> None:
+    memory: Memory = Counter()
+    found = []
+    for primary, replica in rounds:
+        found.append(rule(primary, replica, memory, content)[0])
+        memory.update(remarks(primary, replica, content))
+    assert found[-1] is expected
+    assert Ruling.DIFFERENT not in found[:-1]
 
 
 @settings(deadline=None)
