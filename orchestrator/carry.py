@@ -223,11 +223,16 @@ async def begin_canary(run: Run, rate: float, driven: Collection[str]) -> None:
     canary.start(config)
     with suppress(TimeoutError):
         async with asyncio.timeout(0 if resumed else WARM_WITHIN_S):
-            while not canary.warm(folder, [t.system for t in entries], max(1, min(WARM_WRITES, int(rate)))):
+            while not canary.warm(folder, [t.system for t in entries], warm_lines(rate)):
                 await asyncio.sleep(0.05)
             return
     if not resumed:
         raise Unreadable("the canary does not get through the entries", hint=f"see {folder / 'canary.log'}")
+
+
+def warm_lines(rate: float) -> int:
+    """Operations of a ledger that show users being served: a second of them at a low rate, one at the least."""
+    return max(1, min(WARM_WRITES, int(rate)))
 
 
 @contextmanager

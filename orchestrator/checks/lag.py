@@ -47,11 +47,11 @@ def rule(case: Case, instance: Instance, reading: Reading) -> Ruling | None:
         return None
     if (not_read := unread(reading)) is not None:
         return not_read
+    if reading.role is None and case.service.kind in BUCKETS:
+        return None  # a store that tells nothing of its replication: `drctl verify` times it
     if reading.receiving is False:
         since = "" if reading.last_heard_s is None else f" ({span_words(reading.last_heard_s)})"
         return no(f"receives from nobody{since}: its lag grows", f"未在接收数据{since}：延迟持续增长", BROKEN)
-    if reading.lag_s is None and case.service.kind in BUCKETS:
-        return None  # a store that tells nothing of its replication: `drctl verify` times it
     if reading.receiving is None or reading.lag_s is None:
         return _untold(reading)
     limit = _limit(case, instance, reading)

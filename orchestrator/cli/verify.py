@@ -169,9 +169,7 @@ def verify(
         return _against(context, against, options, output)
     asked = choose(context.topology, systems, centres)
     chosen = asked if reference is None else (_holder(context, reference),)
-    proofs = quickly.run(_prove(context, chosen, options, output))
-    _show(proofs, settings.lang, output)
-    return _exit_code(proofs)
+    return _tell(quickly.run(_prove(context, chosen, options, output)), settings.lang, output)
 
 
 def choose(topology: Topology, systems: Collection[str], centres: Collection[str]) -> tuple[Service, ...]:
@@ -255,17 +253,15 @@ def _against(context: Context, name: str, options: Options, output: str) -> int:
     return 0 if content.verdict is Verdict.PASS else Findings.exit_code
 
 
-def _show(proofs: tuple[ServiceProof, ...], lang: str, output: str) -> None:
+def _tell(proofs: tuple[ServiceProof, ...], lang: str, output: str) -> int:
+    """Show the proofs; the command's exit code."""
     if output == "json":
         echo_json(proofs)
-        return
-    from orchestrator.reports.findings import console
-    from orchestrator.reports.verify_view import render
+    else:
+        from orchestrator.reports.findings import console
+        from orchestrator.reports.verify_view import render
 
-    console().print(render(proofs, lang))
-
-
-def _exit_code(proofs: tuple[ServiceProof, ...]) -> int:
+        console().print(render(proofs, lang))
     if not proofs:
         hint = "take --centre or --only away"
         raise Findings("nothing was verified: the chosen services hold nothing of that to prove there", hint=hint)

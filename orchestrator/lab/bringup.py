@@ -50,12 +50,11 @@ def bring_up(
     """
     began = time.monotonic()
     with state.claimed_ports() as ports:
-        lab = msgspec.structs.replace(_prepare(lab_dir, ports, state_store, net), buckets=with_buckets)
+        lab = _prepare(lab_dir, ports, net, state_store=state_store, with_buckets=with_buckets)
         progress(f"lab {lab.id}: databases from {lab.bindir}, data in {lab.root}")
         services.start_network(lab)
         _make_centres(lab)
         if lab.buckets:
-            state.write(lab_dir, lab)
             progress("three zones of object storage come up; this takes a minute")
             buckets.bring_up(lab)
         _make_services(lab)
@@ -94,7 +93,7 @@ def add_state_store(lab_dir: Path, lab: LabState, progress: Callable[[str], None
     return lab
 
 
-def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool, net: Net) -> LabState:
+def _prepare(lab_dir: Path, ports: dict[str, int], net: Net, *, state_store: bool, with_buckets: bool) -> LabState:
     """Record the lab before anything of it exists, so that a killed `up` is found again."""
     root = state.data_root(lab_dir)
     account = binaries.account()
@@ -103,7 +102,7 @@ def _prepare(lab_dir: Path, ports: dict[str, int], state_store: bool, net: Net) 
         id=state.identity(lab_dir), root=str(root), boot=state.boot_id(), phase=Phase.STARTING, ports=ports,
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         uid=account.uid if account else os.getuid(), gid=account.gid if account else os.getgid(),
-        state_store=state_store, net=net,
+        state_store=state_store, net=net, buckets=with_buckets,
         hosts=namespaces.hosts(state.identity(lab_dir)) if net is Net.NAMESPACES else {},
     )  # fmt: skip
     state.write(lab_dir, lab)

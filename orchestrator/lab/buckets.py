@@ -6,16 +6,15 @@ The zones reach each other past the relays: on relays a cut link does not cut th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Refused
-from orchestrator.lab import layout, processes
+from orchestrator.lab import layout
 from orchestrator.lab.answers import Files
-from orchestrator.lab.ceph import GATEWAYS, PACKAGES, Cluster, comes_true, missing_programs
-from orchestrator.lab.realm import FENCED, USER, ZONEGROUP, Realm
+from orchestrator.lab.ceph import GATEWAYS, PACKAGES, STORAGE, ZONEGROUP, Cluster, comes_true, missing_programs
+from orchestrator.lab.realm import FENCED, USER, Realm, commands, script
 from orchestrator.lab.state import LabState, write_file
 
 THERE_S = 90.0
@@ -38,17 +37,8 @@ def refuse_where_impossible() -> None:
 
 
 def zones(lab: LabState) -> dict[str, Cluster]:
-    """The zone of each centre."""
-    return realm(lab).zones
-
-
-def realm(lab: LabState) -> Realm:
-    """The zones of a lab, a centre each."""
-
-    def spawn(command: Sequence[str], folder: Path, log: Path) -> int:
-        return processes.spawn(command, lab_id=lab.id, folder=folder, log=log)
-
-    return Realm({c: Path(lab.root) / c / "ceph" for c in layout.CENTRES}, spawn)
+    """The zone of each centre; none where the lab has no buckets."""
+    return Realm(lab).zones if lab.buckets else {}
 
 
 def bring_up(lab: LabState) -> None:
@@ -57,26 +47,27 @@ def bring_up(lab: LabState) -> None:
     Raises:
         Refused: a daemon does not come up, or the objects do not reach every zone in time.
     """
-    made = realm(lab)
+    made = Realm(lab)
     made.up()
-    clients = {centre: _client(zone) for centre, zone in made.zones.items()}
+    clients = {centre: client(zone.address) for centre, zone in made.zones.items()}
     first = clients[layout.CENTRES[0]]
     first.create_bucket(Bucket=layout.BUCKET)
     first.put_bucket_versioning(Bucket=layout.BUCKET, VersioningConfiguration={"Status": "Enabled"})
     for key in layout.SCANS:
         first.put_object(Bucket=layout.BUCKET, Key=key, Body=f"scan {key}".encode())
-    for centre, client in clients.items():
-        if not comes_true(lambda c=client: _has_all(c), THERE_S, 0.2):  # type: ignore[misc]
+    for centre, there in clients.items():
+        if not comes_true(lambda c=there: _has_all(c), THERE_S, 0.2):  # type: ignore[misc]
             raise Refused(f"the objects do not reach zone {centre} within {THERE_S:g} s", hint="drctl lab down")
 
 
-def _client(zone: Cluster) -> Any:
+def client(address: str, keys: tuple[str, str] = USER) -> Any:
+    """A client of boto3's for one gateway, which gives up soon."""
     import boto3
     from botocore.config import Config  # type: ignore[import-untyped]
 
     patience = Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=3, read_timeout=20)
     return boto3.client(
-        "s3", endpoint_url=zone.endpoint, aws_access_key_id=USER[0], aws_secret_access_key=USER[1],
+        "s3", endpoint_url=f"http://{address}", aws_access_key_id=keys[0], aws_secret_access_key=keys[1],
         region_name=ZONEGROUP, config=patience,
     )  # fmt: skip
 
@@ -104,36 +95,37 @@ def files(lab: LabState) -> Files:
 
 def params(zone: Cluster) -> dict[str, str]:
     """What the provider needs to know of one zone's bucket."""
-    scripts = ("promote", "demote", "fence", "unfence", "rejoin", "start", "stop", "detach", "attach")
-    commands = {f"{name}_command": f"bash {zone.folder / name}.sh" for name in scripts}
-    return {**commands, "region": ZONEGROUP, "profile": PROFILE, "sync_address": zone.sync_address}
+    scripts = {f"{verb}_command": f"bash {script(zone, verb)}" for verb in commands(zone)}
+    return {**scripts, "region": ZONEGROUP, "profile": PROFILE, "sync_address": zone.sync_address}
 
 
 def ensure(lab: LabState) -> list[str]:
-    """Bring back what is dead, but for a zone that is fenced or has missed a failover; what was done, a line each."""
-    with ThreadPoolExecutor(len(layout.CENTRES)) as pool:
-        return [note for note in pool.map(lambda item: _ensure(lab, *item), zones(lab).items()) if note]
+    """Bring back what is dead, but for a zone that is fenced or has missed a failover; what was done, a line each.
+
+    Storage first, in all zones: where all are dead, only their stores together tell who missed a failover.
+    """
+    every = zones(lab)
+    dead = [zone for zone in every.values() if not all(zone.pid(d) for d in (*STORAGE, *GATEWAYS))]
+    if not dead:
+        return []
+    with ThreadPoolExecutor(len(every)) as pool:
+        list(pool.map(lambda zone: zone.start(*STORAGE), dead))
+        epochs = dict(zip(every, pool.map(_epoch, every.values()), strict=True))
+        latest = max(epochs.values())
+        return list(pool.map(lambda zone: _revive(zone, epochs[zone.name] < latest), dead))
 
 
-def _ensure(lab: LabState, centre: str, zone: Cluster) -> str:
-    name = f"{layout.FILES}@{centre}"
-    if all(zone.pid(d) for d in ("mon", "osd", *GATEWAYS)):
-        return ""
-    zone.restart()
+def _revive(zone: Cluster, missed_failover: bool) -> str:
+    name = f"{layout.FILES}@{zone.name}"
     if (zone.folder / FENCED).exists():
         return f"left {name}: fenced; unfence or rejoin it"
-    if _missed_a_failover(lab, zone):
+    if missed_failover:  # its gateway would take writes of its own by the old period
         return f"left {name}: it missed a failover; rejoin it"
     zone.start(*GATEWAYS)
     return f"started {name}"
 
 
-def _missed_a_failover(lab: LabState, zone: Cluster) -> bool:
-    """Whether another zone acts by a later period: its old master would take writes of its own."""
-    others = [z for z in zones(lab).values() if z.name != zone.name and z.pid("rgw") and z.pid("osd")]
-    return any(_epoch(other) > _epoch(zone) for other in others)
-
-
 def _epoch(zone: Cluster) -> int:
+    """How many times the realm had changed by what a zone's store knows."""
     told = zone.admin("period", "get")
     return int(told["realm_epoch"]) if told else 0

@@ -12,29 +12,32 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Refused
+from orchestrator.lab import layout, processes
+from orchestrator.lab.listening import listens
+from orchestrator.lab.state import LabState
 
 ADMIN_S = 120.0
 START_S = 240.0
 STOP_S = 15.0
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "radosgw", "radosgw-admin")
 PACKAGES = ("ceph-mon", "ceph-osd", "radosgw")
+STORAGE = ("mon", "osd")
 GATEWAYS = ("rgw", "sync")
-Spawn = Callable[[Sequence[str], Path, Path], int]
-"""Starts a command (words, folder, log) that outlives us; its pid."""
+REALM, ZONEGROUP = "drctl", "cq"
 
+# A watch must outlive some pings of its client (5 s apart): with 5 s gateways lost theirs all the time, and crashed.
 CONF = """
 [global]
 fsid = {fsid}
-mon_host = [v2:127.0.0.1:{mon2},v1:127.0.0.1:{mon1}]
+mon_host = {monitor}
 mon_initial_members = {name}
 public_network = 127.0.0.0/8
 public_addr = 127.0.0.1
@@ -80,7 +83,7 @@ debug_rocksdb = 0/0
 client_mount_timeout = 20
 rados_mon_op_timeout = 20
 rados_osd_op_timeout = 20
-rgw_frontends = beast endpoint=127.0.0.1:{http}
+rgw_frontends = beast endpoint={address}
 rgw_run_sync_thread = false
 rgw_thread_pool_size = 48
 rgw_num_rados_handles = 1
@@ -98,8 +101,8 @@ rgw_meta_sync_poll_interval = 2
 rgw_gc_max_objs = 1
 rgw_lc_max_objs = 1
 rgw_objexp_hints_num_shards = 1
-rgw_realm = drctl
-rgw_zonegroup = cq
+rgw_realm = {realm}
+rgw_zonegroup = {zonegroup}
 rgw_zone = {name}
 """
 
@@ -112,79 +115,60 @@ def missing_programs() -> tuple[str, ...]:
 class Cluster:
     """The cluster and gateways of one zone."""
 
-    def __init__(self, name: str, folder: Path, spawn: Spawn) -> None:
-        self.name, self.folder = name, folder
-        self._spawn = spawn
-
-    @property
-    def ports(self) -> dict[str, int]:
-        """Port of each gateway, as laid down by `prepare`."""
-        found: dict[str, int] = json.loads((self.folder / "ports.json").read_text())
-        return found
-
-    @property
-    def endpoint(self) -> str:
-        """URL of the gateway."""
-        return f"http://{self.address}"
-
-    @property
-    def address(self) -> str:
-        """host:port of the gateway."""
-        return f"127.0.0.1:{self.ports['rgw']}"
-
-    @property
-    def sync_address(self) -> str:
+    def __init__(self, lab: LabState, centre: str) -> None:
+        self.name, self.folder = centre, Path(lab.root) / centre / "ceph"
+        self.conf = self.folder / "ceph.conf"
+        address = {what: f"{layout.HOST}:{lab.ports[layout.zone_port(centre, what)]}" for what in layout.ZONE_PORTS}
+        self.address = address["rgw"]
+        """host:port of the gateway that serves users."""
+        self.sync_address = address["sync"]
         """host:port of the gateway that fetches from the other zones."""
-        return f"127.0.0.1:{self.ports['sync']}"
+        self._monitor = f"[v2:{address['mon2']},v1:{address['mon1']}]"
+        self._run = partial(processes.run, lab_id=lab.id, folder=self.folder)
+        self._spawn = partial(processes.spawn, lab_id=lab.id, folder=self.folder)
 
-    @property
-    def conf(self) -> Path:
-        return self.folder / "ceph.conf"
+    def make(self) -> None:
+        """Lay the cluster down and start it; the gateways come later, once their zone is known."""
+        self._prepare()
+        self.start("mon")
+        osd = str(uuid.uuid4())
+        self.ceph("osd", "new", osd)
+        self._ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd, "--no-mon-config")
+        self.start("osd")
 
-    def prepare(self) -> None:
-        """Lay down configuration and monitor; nothing runs yet."""
+    def _prepare(self) -> None:
         for part in ("run", "log", "mon", "osd", "rgw", "crash"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
-        mon2, mon1, http, sync = free_ports(4)
-        (self.folder / "ports.json").write_text(json.dumps({"rgw": http, "sync": sync}))
+            (self.folder / part).mkdir(parents=True)
         fsid = str(uuid.uuid4())
-        words = {"name": self.name, "folder": self.folder, "mon1": mon1, "mon2": mon2, "http": http}
-        self.conf.write_text(CONF.format(fsid=fsid, **words))
+        words = {"name": self.name, "folder": self.folder, "monitor": self._monitor, "address": self.address}
+        self.conf.write_text(CONF.format(fsid=fsid, realm=REALM, zonegroup=ZONEGROUP, **words))
         self._keys()
         monmap = str(self.folder / "monmap")
-        addresses = f"[v2:127.0.0.1:{mon2},v1:127.0.0.1:{mon1}]"
-        command(["monmaptool", "--create", "--clobber", "--fsid", fsid, "--addv", self.name, addresses, monmap])
+        self._run(["monmaptool", "--create", "--fsid", fsid, "--addv", self.name, self._monitor, monmap])
         self._ceph("ceph-mon", "--mkfs", "-i", self.name, "--monmap", monmap, "--keyring", str(self.folder / "keyring"))
 
     def _keys(self) -> None:
         """One keyring for all daemons; radosgw asks for cephx whatever its configuration says."""
         ring = ["ceph-authtool", str(self.folder / "keyring"), "--gen-key"]
         every = ["--cap", "mon", "allow *", "--cap", "osd", "allow *"]
-        command([*ring, "--create-keyring", "-n", "mon.", *every])
-        command([*ring, "-n", "client.admin", *every])
-        command([*ring, "-n", "osd.0", "--cap", "mon", "allow profile osd", "--cap", "osd", "allow *"])
-
-    def create_osd(self) -> None:
-        """Lay down the OSD; the gateway comes later, once its zone is known."""
-        osd = str(uuid.uuid4())
-        self.ceph("osd", "new", osd)
-        self._ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd, "--no-mon-config")
+        self._run([*ring, "--create-keyring", "-n", "mon.", *every])
+        self._run([*ring, "-n", "client.admin", *every])
+        self._run([*ring, "-n", "osd.0", "--cap", "mon", "allow profile osd", "--cap", "osd", "allow *"])
 
     def start(self, *daemons: str) -> None:
-        """Start daemons (`mon`, `osd`, `rgw`, `sync`) that do not run, one after the other, and wait for each."""
-        for daemon in daemons:
-            self.launch(daemon)
-            self.wait_for(daemon)
+        """Start daemons (`mon`, `osd`, `rgw`, `sync`) that do not run, one after the other, and wait for each.
 
-    def launch(self, daemon: str) -> None:
-        """Start a daemon that does not run."""
-        if self.pid(daemon) is None:
-            words = [*self.command_of(daemon), "-f", "-c", str(self.conf)]
-            pid = self._spawn(words, self.folder, self.log(daemon))
-            self.pid_file(daemon).write_text(f"{pid}\n")
+        Raises:
+            Refused: one ended, or does not work in its time.
+        """
+        for daemon in daemons:
+            if self.pid(daemon) is None:
+                pid = self._spawn(self.command_of(daemon), log=self.log(daemon))
+                self.pid_file(daemon).write_text(f"{pid}\n")
+            self._wait_for(daemon)
 
     def command_of(self, daemon: str) -> list[str]:
-        """The words that start a daemon, without its configuration."""
+        """The words that start a daemon."""
         commands = {
             "mon": ["ceph-mon", "-i", self.name],
             "osd": ["ceph-osd", "-i", "0"],
@@ -194,20 +178,14 @@ class Cluster:
                 "--rgw-run-sync-thread=true",
             ],
         }  # fmt: skip
-        return commands[daemon]
+        return [*commands[daemon], "-f", "-c", str(self.conf)]
 
-    def wait_for(self, daemon: str) -> None:
-        """Wait until a daemon works.
-
-        Raises:
-            Refused: it ended, or did not in its time.
-        """
-        if not comes_true(lambda: self.works(daemon) or not self.pid(daemon), START_S, 0.1) or not self.pid(daemon):
+    def _wait_for(self, daemon: str) -> None:
+        if not comes_true(lambda: self._works(daemon) or not self.pid(daemon), START_S, 0.1) or not self.pid(daemon):
             said = self.log(daemon).read_text(errors="replace")[-800:]
             raise Refused(f"{daemon} of zone {self.name} does not come up: {said}", hint=f"logs: {self.folder}/log")
 
-    def works(self, daemon: str) -> bool:
-        """Whether a daemon answers as it should."""
+    def _works(self, daemon: str) -> bool:
         match daemon:
             case "mon":
                 return self._mon_up()
@@ -260,19 +238,6 @@ class Cluster:
                 raise Refused(f"{daemon} {pid} of zone {self.name} does not end")
             self.end(daemon)
 
-    def lose(self) -> None:
-        """The zone is gone at once, as by a power cut."""
-        self.end(*GATEWAYS, "osd", "mon")
-
-    def restart(self) -> None:
-        """The storage comes back after `lose`; the gateways do not, for that is a decision."""
-        self.start("mon", "osd")
-
-    def down(self) -> None:
-        """End everything."""
-        self.end(*GATEWAYS)
-        self.end("osd", "mon", number=signal.SIGTERM)
-
     def ceph(self, *words: str, within_s: float = ADMIN_S) -> Any:
         """A command of `ceph`, its answer as JSON (None where it says nothing that is JSON)."""
         limit = ["--connect-timeout", str(max(1, round(within_s)))]
@@ -283,15 +248,7 @@ class Cluster:
         return _json(self._ceph("radosgw-admin", *words, within_s=within_s))
 
     def _ceph(self, program: str, *words: str, within_s: float = ADMIN_S) -> str:
-        return command([program, "-c", str(self.conf), *words], within_s)
-
-
-def listens(address: str) -> bool:
-    """Whether something takes connections at host:port."""
-    host, _, port = address.partition(":")
-    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1.0):
-        return True
-    return False
+        return self._run([program, "-c", str(self.conf), *words], within_s=within_s).stdout
 
 
 def comes_true(holds: Callable[[], bool], within_s: float, pause_s: float) -> bool:
@@ -308,35 +265,3 @@ def _json(text: str) -> Any:
     with contextlib.suppress(json.JSONDecodeError):
         return json.loads(text)
     return None
-
-
-def command(words: list[str], within_s: float = ADMIN_S) -> str:
-    """Standard output of a command.
-
-    Raises:
-        Refused: it failed, or took longer than its bound.
-    """
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False
-        )
-    except subprocess.TimeoutExpired as e:
-        raise Refused(f"{' '.join(words[:6])}: not done within {within_s:g} s") from e
-    if done.returncode != 0:
-        raise Refused(f"{' '.join(words)}: {done.stderr.strip()[-600:]}")
-    return done.stdout
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on; below the range that the system gives to clients."""
-    found: list[int] = []
-    port = 21_000 + (os.getpid() * 37 + time.monotonic_ns() // 1000) % 9_000
-    while len(found) < count:
-        port += 1
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-    return found

@@ -33,8 +33,7 @@ class Endpoints(Frozen):
 def of(lab_dir: Path, lab: LabState) -> Endpoints:
     """Every instance's endpoint."""
     found = {p.id: _endpoint(lab_dir, lab, p) for p in layout.places()}
-    zones = buckets.zones(lab) if lab.buckets else {}
-    stored = {f"{layout.FILES}@{c}": _bucket(zone) for c, zone in zones.items()}
+    stored = {f"{layout.FILES}@{c}": _bucket(zone) for c, zone in buckets.zones(lab).items()}
     return Endpoints(instances={**found, **stored})
 
 

@@ -226,7 +226,7 @@ def heal(lab_dir: Path) -> tuple[str, ...]:
         ask(lab.socket, RelayOrder(do=Do.MEND))
         notes.append("mended " + ", ".join(f"{w.source}>{w.target}" for w in broken))
     notes += sshd.ensure(lab) if lab.ssh else []
-    notes += buckets.ensure(lab) if lab.buckets else []
+    notes += buckets.ensure(lab)
     notes += _restart(lab_dir, lab)
     notes += _resume(lab)
     return tuple(notes)

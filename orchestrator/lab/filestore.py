@@ -10,18 +10,17 @@ from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 from orchestrator.lab.answers import Files
+from orchestrator.lab.ceph import ZONEGROUP
 from orchestrator.lab.line import RefusedError
-
-REGION = "cq"
 
 
 class FileStore:
     """One bucket in one zone."""
 
-    def __init__(self, files: Files, centre: str) -> None:
+    def __init__(self, files: Files, centre: str, session: ClientSession) -> None:
         self._base = f"http://{files.zones[centre]}/{files.bucket}"
-        self._signer = S3SigV4Auth(Credentials(*files.keys), "s3", REGION)
-        self._session: ClientSession | None = None
+        self._signer = S3SigV4Auth(Credentials(*files.keys), "s3", ZONEGROUP)
+        self._session = session
 
     async def put(self, key: str, body: bytes, within_s: float) -> None:
         """Store an object.
@@ -51,14 +50,7 @@ class FileStore:
         except RefusedError:
             return False
 
-    async def close(self) -> None:
-        """End the connections."""
-        if self._session is not None:
-            await self._session.close()
-
     async def _ask(self, method: str, key: str, body: bytes, within_s: float) -> tuple[int, bytes]:
-        if self._session is None:
-            self._session = ClientSession()
         asked = AWSRequest(method=method, url=f"{self._base}/{quote(key)}" if key else self._base, data=body)
         self._signer.add_auth(asked)
         try:

@@ -54,9 +54,13 @@ SYSTEMS = (
 )
 
 
-FILES = "legal-person/files"
-"""The bucket service of `drctl lab up --buckets`; one instance in each centre."""
+FILES_OF = "legal-person"
+"""The system that keeps objects (`drctl lab up --buckets`)."""
 BUCKET = "files"
+FILES = f"{FILES_OF}/{BUCKET}"
+"""Its bucket service; one instance in each centre."""
+ZONE_PORTS = ("rgw", "sync", "mon1", "mon2")
+"""What listens in each centre's zone of object storage."""
 SCANS = tuple(f"scans/{number:04}" for number in range(1, 21))
 """Objects that rows name from the start."""
 
@@ -122,11 +126,18 @@ def route(viewer: str, target: str) -> str:
     return f"{viewer}>{target}"
 
 
-def port_names() -> tuple[str, ...]:
-    """Everything that listens on a TCP port: the instances, then a relay port per database and other centre.
+def zone_port(centre: str, what: str) -> str:
+    """Name of a port of a centre's object storage."""
+    return f"zone-{what}@{centre}"
 
-    The state store's ports are kept free also where it is not up, so that it can be added to a lab.
+
+def port_names() -> tuple[str, ...]:
+    """Everything that listens on a TCP port: the instances, a relay port per database and other centre, the zones.
+
+    The state store's ports are kept free also where it is not up, so that it can be added to a lab; and so are those of
+    object storage.
     """
     stored = (*databases(), *state_store())
     routes = (route(viewer, p.id) for p in stored for viewer in CENTRES if viewer != p.centre)
-    return (*(p.id for p in places()), *(p.id for p in state_store()), *routes)
+    zones = (zone_port(centre, what) for centre in CENTRES for what in ZONE_PORTS)
+    return (*(p.id for p in places()), *(p.id for p in state_store()), *routes, *zones)

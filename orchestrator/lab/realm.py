@@ -7,17 +7,13 @@ know each other by the gateways that fetch, for these are also told at once of w
 from __future__ import annotations
 
 import shlex
-import shutil
-import signal
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from orchestrator.lab.ceph import GATEWAYS, Cluster, Spawn
+from orchestrator.lab import layout
+from orchestrator.lab.ceph import GATEWAYS, REALM, ZONEGROUP, Cluster
+from orchestrator.lab.state import LabState
 
-ZONES = ("a", "b", "c")
-ZONEGROUP = "cq"
 FENCED = "fenced"
 """Marks a zone that nothing starts but `unfence` and `rejoin`."""
 SYSTEM = ("DRCTLSYSTEM", "lab-secret-of-the-system-user")
@@ -26,10 +22,10 @@ USER = ("DRCTLUSER", "lab-secret-of-an-application")
 
 
 class Realm:
-    """The zones, brought up by `up` and taken away by `down`."""
+    """The zones of a lab, a centre each; they end with it."""
 
-    def __init__(self, folders: Mapping[str, Path], spawn: Spawn) -> None:
-        self.zones = {name: Cluster(name, folder, spawn) for name, folder in folders.items()}
+    def __init__(self, lab: LabState) -> None:
+        self.zones = {centre: Cluster(lab, centre) for centre in layout.CENTRES}
 
     def up(self) -> None:
         """Bring all zones up; a is the master."""
@@ -37,33 +33,18 @@ class Realm:
         first, *others = self.zones.values()
         self._master(first)
         for zone in others:
-            self._follower(zone)
+            self._follower(zone, first)
 
     def _storage(self) -> None:
-        """Monitors and OSDs of all zones, at the same time; daemons are started by this thread alone."""
-        zones = list(self.zones.values())
-        for zone in zones:
-            zone.folder.mkdir(parents=True)
-        with ThreadPoolExecutor(len(zones)) as pool:
-            list(pool.map(Cluster.prepare, zones))
-            for zone in zones:
-                for name, text in commands(zone).items():
-                    (zone.folder / name).write_text(text)
-            for zone in zones:
-                zone.launch("mon")
-            list(pool.map(lambda zone: (zone.wait_for("mon"), zone.create_osd()), zones))
-            for zone in zones:
-                zone.launch("osd")
-            list(pool.map(lambda zone: zone.wait_for("osd"), zones))
-
-    def down(self) -> None:
-        """End every process and remove every file."""
+        """Monitors and OSDs of all zones, at the same time; and what an operator would have beside them."""
+        with ThreadPoolExecutor(len(self.zones)) as pool:
+            list(pool.map(Cluster.make, self.zones.values()))
         for zone in self.zones.values():
-            zone.down()
-            shutil.rmtree(zone.folder, ignore_errors=True)
+            for verb, text in commands(zone).items():
+                script(zone, verb).write_text(text)
 
     def _master(self, zone: Cluster) -> None:
-        zone.admin("realm", "create", "--rgw-realm=drctl", "--default")
+        zone.admin("realm", "create", f"--rgw-realm={REALM}", "--default")
         group = (f"--rgw-zonegroup={ZONEGROUP}", f"--endpoints=http://{zone.sync_address}")
         zone.admin("zonegroup", "create", *group, "--master", "--default")
         zone.admin("zone", "create", *group, f"--rgw-zone={zone.name}", *_keys(SYSTEM), "--master", "--default")
@@ -73,30 +54,13 @@ class Realm:
         zone.admin("period", "update", "--commit")
         zone.start(*GATEWAYS)
 
-    def _follower(self, zone: Cluster) -> None:
-        self.pull(zone, self.zones[ZONES[0]])
+    def _follower(self, zone: Cluster, master: Cluster) -> None:
+        # It learns the period before its gateways start, or they would act by another.
+        zone.admin("realm", "pull", f"--url=http://{master.address}", "--default", *_keys(SYSTEM))
         words = (f"--rgw-zonegroup={ZONEGROUP}", f"--rgw-zone={zone.name}", f"--endpoints=http://{zone.sync_address}")
         zone.admin("zone", "create", *words, *_keys(SYSTEM), "--read-only", "--default")
         zone.admin("period", "update", "--commit")
         zone.start(*GATEWAYS)
-
-    def pull(self, zone: Cluster, source: Cluster) -> None:
-        """A zone learns the period of another: before its gateway starts, or it acts by the old one."""
-        zone.admin("realm", "pull", f"--url={source.endpoint}", "--default", *_keys(SYSTEM))
-
-    def part(self) -> None:
-        """From now on no zone receives anything."""
-        for zone in self.zones.values():
-            zone.end("sync", number=signal.SIGTERM)
-
-    def join(self) -> None:
-        """Zones receive again."""
-        for zone in self.zones.values():
-            zone.start("sync")
-
-    def period(self, zone: str) -> Any:
-        """The period that a zone's store holds."""
-        return self.zones[zone].admin("period", "get")
 
 
 def commands(zone: Cluster) -> dict[str, str]:
@@ -115,22 +79,27 @@ def commands(zone: Cluster) -> dict[str, str]:
         # The master zone alone is writable; said in one period, so that every zone learns both at once. What others
         # still hold comes to the new master from then on: what its users write is not undone by it, for the later wins.
         # A gateway that did not outlive the new period (16.2 may crash there) is started again, as systemd would.
-        "promote.sh": f"{admin} zone modify --rgw-zone={zone.name} --master --default >/dev/null\n"
+        "promote": f"{admin} zone modify --rgw-zone={zone.name} --master --default >/dev/null\n"
         f'{admin} zonegroup get | python3 -c "{only}" {zone.name} | {admin} zonegroup set >/dev/null\n'
         f"{admin} period update --commit >/dev/null\n{both}",
-        "demote.sh": f"{admin} zone modify --rgw-zone={zone.name} --read-only=true >/dev/null\n"
+        "demote": f"{admin} zone modify --rgw-zone={zone.name} --read-only=true >/dev/null\n"
         f"{admin} period update --commit >/dev/null\n",
-        "fence.sh": f"touch {fenced}\n{stop}",
-        "unfence.sh": f"rm -f {fenced}\n{both}",
-        "stop.sh": stop,
-        "start.sh": f"if [ -e {fenced} ]; then echo 'fenced: unfence or rejoin it' >&2; exit 1; fi\n{both}",
+        "fence": f"touch {fenced}\n{stop}",
+        "unfence": f"rm -f {fenced}\n{both}",
+        "stop": stop,
+        "start": f"if [ -e {fenced} ]; then echo 'fenced: unfence or rejoin it' >&2; exit 1; fi\n{both}",
         # Ended kindly, for what is killed leaves leases and watches behind, on which its successor waits for 20 s.
-        "detach.sh": _end(zone, "sync", "TERM"),
-        "attach.sh": start["sync"],
+        "detach": _end(zone, "sync", "TERM"),
+        "attach": start["sync"],
         # Before its gateway starts it learns what it missed: an old master with an old period takes writes of its own.
-        "rejoin.sh": f"{admin} realm pull --url=http://$DRCTL_SOURCE --default {keys} >/dev/null\n"
+        "rejoin": f"{admin} realm pull --url=http://$DRCTL_SOURCE --default {keys} >/dev/null\n"
         f"rm -f {fenced}\n{_end(zone, 'rgw', 'TERM')}{_end(zone, 'sync', 'TERM')}{both}",
     }
+
+
+def script(zone: Cluster, verb: str) -> Path:
+    """Where the command of a verb lies."""
+    return zone.folder / f"{verb}.sh"
 
 
 def _alive(zone: Cluster, daemon: str) -> str:
@@ -139,7 +108,7 @@ def _alive(zone: Cluster, daemon: str) -> str:
 
 
 def _start(zone: Cluster, daemon: str) -> str:
-    words = shlex.join([*zone.command_of(daemon), "-f", "-c", str(zone.conf)])
+    words = shlex.join(zone.command_of(daemon))
     return (
         f"if ! {_alive(zone, daemon)}; then\n"
         f"  setsid {words} </dev/null >>{zone.log(daemon)} 2>&1 &\n"

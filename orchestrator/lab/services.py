@@ -21,6 +21,7 @@ from orchestrator.errors import DrctlError, Refused, Usage
 from orchestrator.lab import buckets, layout, namespaces, postgres, processes, state
 from orchestrator.lab.answers import AppConfig, Target
 from orchestrator.lab.layout import Place
+from orchestrator.lab.listening import listens
 from orchestrator.lab.processes import Process
 from orchestrator.lab.relayctl import RelayConfig, Route
 from orchestrator.lab.router import RouterConfig
@@ -124,7 +125,7 @@ def _app_config(lab: LabState, place: Place) -> AppConfig:
     return AppConfig(
         system=place.system, centre=place.centre, host=lab.host(place.centre), port=lab.ports[place.id],
         folder=str(lab.folder(place)), dependencies=entries,
-        files=buckets.files(lab) if lab.buckets and layout.FILES.startswith(f"{place.system}/") else None,
+        files=buckets.files(lab) if lab.buckets and place.system == layout.FILES_OF else None,
     )  # fmt: skip
 
 
@@ -258,14 +259,6 @@ def wait_listening(lab: LabState, place: Place, within_s: float) -> None:
                 hint=f"its logs lie in {lab.folder(place)}",
             )
         time.sleep(_POLL_S)
-
-
-def listens(address: str) -> bool:
-    """Whether something takes connections at host:port."""
-    host, _, port = address.partition(":")
-    with socket.socket() as call:
-        call.settimeout(0.5)
-        return call.connect_ex((host, int(port))) == 0
 
 
 def last_words(lab: LabState, place: Place) -> str:

@@ -83,9 +83,7 @@ def look(lab_dir: Path, lab: LabState) -> LabStatus:
     with ThreadPoolExecutor(max_workers=8) as pool:
         network = pool.submit(_network, lab)
         instances = tuple(pool.map(lambda p: _instance(lab, p, services.of_place(found, lab, p)), lab.places))
-    instances += (
-        tuple(_bucket(centre, zone, found) for centre, zone in buckets.zones(lab).items()) if lab.buckets else ()
-    )
+    instances += tuple(_bucket(zone, found) for zone in buckets.zones(lab).values())
     relays = network.result()
     return LabStatus(
         id=lab.id, lab_dir=str(lab_dir), root=lab.root, phase=lab.phase, started_at=lab.started_at,
@@ -115,7 +113,7 @@ def _instance(lab: LabState, place: Place, found: tuple[Process, ...]) -> Instan
     return msgspec.structs.replace(seen, role=role, detail=detail)
 
 
-def _bucket(centre: str, zone: Cluster, found: tuple[Process, ...]) -> InstanceStatus:
+def _bucket(zone: Cluster, found: tuple[Process, ...]) -> InstanceStatus:
     """A zone's bucket by its processes; who leads is told by `drctl check`, in the store's own words."""
     here = {p.pid: p for p in found}
     pids = tuple(pid for d in GATEWAYS if (pid := zone.pid(d)) in here)
@@ -124,7 +122,7 @@ def _bucket(centre: str, zone: Cluster, found: tuple[Process, ...]) -> InstanceS
     fenced = (zone.folder / FENCED).exists()
     stopped = Condition.FENCED if fenced else Condition.STOPPED
     return InstanceStatus(
-        instance=f"{layout.FILES}@{centre}", centre=centre, address=zone.address, pids=pids,
+        instance=f"{layout.FILES}@{zone.name}", centre=zone.name, address=zone.address, pids=pids,
         role="bucket" if runs else "",
         condition=Condition.FROZEN if frozen else Condition.RUNNING if runs else stopped,
         detail="" if not runs else "fetches from other zones" if zone.pid("sync") in here else "fetches from nobody",

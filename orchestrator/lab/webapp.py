@@ -2,10 +2,10 @@
 
 `python -m orchestrator.lab.webapp FILE` with a list of `AppConfig` as JSON: a process for each app. Several are forked
 after the libraries are loaded once, which costs a ninth of loading them in each. Where the app has a bucket, a record's
-object is stored before the row that names it, and read after the row. What each answers:
+object is stored before the row that names it, and read after the row; the object is what is served. What each answers:
 
-GET  /health          200 with what it is set to and whether its database takes writes
-GET  /ready           200 where it serves and its database takes writes, else 503
+GET  /health          200 with what it is set to and whether it is ready
+GET  /ready           200 where it serves, its database takes writes and its bucket answers, else 503
 PUT  /records/{id}    201 acknowledged; 503 refused, nothing written; 504 in doubt
 GET  /records/{id}    200, 404 or 503
 GET  /lookup/{id}     a row of the system's own, with what the systems it depends on say, asked through their entries
@@ -59,7 +59,7 @@ class App:
         self.target = Target(centre="", address="", epoch=0)
         self.upstream: Upstream | None = None
         self.files: FileStore | None = None
-        self.session: ClientSession | None = None
+        self._session: ClientSession | None = None
         named = _NAMING if config.files is not None else {}
         self.statements = {**_STATEMENTS, **named, "lookup": LOOKUPS[config.system]}
 
@@ -79,15 +79,19 @@ class App:
         if same:
             return
         old, self.upstream = self.upstream, None
-        files, self.files = self.files, None
+        self.files = None
         if target.centre:
             self.upstream = Upstream(target.centre, target.address, self.statements)
             if self.config.files is not None:
-                self.files = _file_store(self.config.files, target.centre)
+                self.files = _file_store(self.config.files, target.centre, self.http())
         if old is not None:
             old.close()
-        if files is not None:
-            self.ending = asyncio.ensure_future(files.close())
+
+    def http(self) -> ClientSession:
+        """What it calls others with: made where there is a loop, and kept."""
+        if self._session is None:
+            self._session = ClientSession()
+        return self._session
 
     def save(self, target: Target) -> None:
         """Write the target down before it counts."""
@@ -116,10 +120,10 @@ class App:
         return await answer(self, request, name)
 
 
-def _file_store(files: Files, centre: str) -> FileStore:
+def _file_store(files: Files, centre: str, session: ClientSession) -> FileStore:
     from orchestrator.lab.filestore import FileStore  # its signer takes longer to load than all else here
 
-    return FileStore(files, centre)
+    return FileStore(files, centre, session)
 
 
 def reply(status: int, body: object) -> web.Response:
@@ -172,14 +176,17 @@ async def _write(app: App, upstream: Upstream, name: str, record: Record) -> Non
 
 
 async def get_record(app: App, request: web.BaseRequest, name: str) -> web.Response:
-    """Read a record, and its object where it has one."""
+    """Read a record; where its content is an object, that content."""
     files, answer = app.files, await _read(app, "read", name)
     if files is None or answer.status != 200:
         return answer
     try:
-        return answer if await files.get(f"records/{name}", READ_S) is not None else reply(404, {"error": "no object"})
+        content = await files.get(f"records/{name}", READ_S)
     except RefusedError as e:
         return reply(503, {"error": str(e)})
+    if content is None:
+        return reply(404, {"error": f"no object of {name}"})
+    return reply(200, {"id": name, "value": content.decode(errors="replace")})
 
 
 async def _read(app: App, statement: str, name: str) -> web.Response:
@@ -206,10 +213,8 @@ async def lookup(app: App, request: web.BaseRequest, name: str) -> web.Response:
 
 
 async def _ask_dependency(app: App, url: str) -> int:
-    if app.session is None:
-        app.session = ClientSession(timeout=ClientTimeout(total=READ_S))
     try:
-        async with app.session.get(url) as answer:
+        async with app.http().get(url, timeout=ClientTimeout(total=READ_S)) as answer:
             await answer.read()
             return answer.status if answer.status in (200, 404) else 503
     except (ClientError, OSError, TimeoutError):

@@ -94,17 +94,20 @@ class S3Bucket:
         return Outcome(detail=f"{order.instance.id} {words}", changed=not done)
 
     async def _down(self, verb: Verb, order: Order) -> Outcome:
-        """Nobody gets in any more: the fence is real when the address refuses."""
+        """Nobody gets in any more: it is done when the address refuses.
+
+        A fence is laid also where nothing listens: what died by itself may come back by itself.
+        """
 
         async def closed() -> bool:
             listens = (await self.read(order.service, order.instance, LOOK_S)).reach is not Reach.REFUSED
             return not listens and await fetches(order.instance) is not True
 
-        if await closed():
-            return Outcome(detail=f"{order.instance.id} does not listen", changed=False)
-        await self._command(f"{verb.value}_command", order)
-        await self._until("the end of its gateways", closed, order)
-        return Outcome(detail=f"{order.instance.id} does not listen any more")
+        done = await closed()
+        if verb is Verb.FENCE or not done:
+            await self._command(f"{verb.value}_command", order)
+            await self._until("the end of its gateways", closed, order)
+        return Outcome(detail=f"{order.instance.id} does not listen any more", changed=not done)
 
     async def _unfence(self, order: Order) -> Outcome:
         """It answers again; a master that had been told to take no writes takes them."""

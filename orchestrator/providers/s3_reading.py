@@ -20,16 +20,7 @@ from orchestrator.model.topology import Instance, Role, Service, Setting
 from orchestrator.providers.base import ActionFailed
 from orchestrator.providers.http_request import NoAnswer
 from orchestrator.providers.s3_objects import S3Objects
-from orchestrator.providers.s3_rgw import (
-    BucketLog,
-    Zone,
-    followed,
-    log_of,
-    position,
-    sync_of,
-    waits_since,
-    zone_of,
-)
+from orchestrator.providers.s3_rgw import BucketLog, Zone, followed, follows, log_of, position, waits_since, zone_of
 from orchestrator.providers.s3_tags import NoBucket, read_tags
 from orchestrator.providers.s3_wire import Wire
 
@@ -172,14 +163,14 @@ async def _stream(instance: Instance, zone: Zone) -> _Stream:
     wire = Wire(msgspec.structs.replace(instance, address=at))
     try:
         async with asyncio.timeout(CONNECT_S):
-            sync = await sync_of(wire, zone.master_id)
+            receiving = await follows(wire, zone.master_id)
     except TimeoutError:
         return _Stream(None, None)
     except NoAnswer as e:
         return _Stream("", False) if e.reach is Reach.REFUSED else _Stream(None, None)
     finally:
         wire.close()
-    return _Stream(zone.master, sync.incremental if sync else None)
+    return _Stream(zone.master, receiving)
 
 
 async def _followed(wire: Wire, zone: Zone, log: BucketLog | None) -> tuple[str, ...] | None:

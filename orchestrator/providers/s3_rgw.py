@@ -1,9 +1,9 @@
 """What a Ceph gateway tells of its zone: the period (who is the master, who may be written to), its data sync and logs.
 
 Read over the gateway's admin API with the same signature; the user needs the caps
-`zone=read;datalog=read;bilog=read;buckets=read`. A gateway
-speaks of the period that *it* runs by: an old master that missed a failover still names itself, which is why the
-periods of all zones must be held against each other. Measured on Ceph 16.2.
+`zone=read;datalog=read;bilog=read;buckets=read`. A gateway speaks of the period that *it* runs by: an old master that
+missed a failover still names itself, which is why the periods of all zones must be held against each other. Measured on
+Ceph 16.2.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from orchestrator.providers.s3_wire import Wire
 
 _TRUE = "true"
+_T = TypeVar("_T")
 
 
 class _ZoneFile(msgspec.Struct, frozen=True):
@@ -46,7 +48,6 @@ class _Period(msgspec.Struct, frozen=True):
 
 class _Mark(msgspec.Struct, frozen=True):
     status: str
-    timestamp: str = ""
 
 
 class _Shard(msgspec.Struct, frozen=True):
@@ -100,18 +101,29 @@ class Zone(msgspec.Struct, frozen=True):
         return f"{self.period} {self.period_epoch} {self.master}"
 
 
+async def _told(wire: Wire, path: str, kind: type[_T], *query: tuple[str, str]) -> _T | None:
+    """An answer of the admin API; None where it refuses, or says what is not of that kind.
+
+    Raises:
+        NoAnswer: there is no HTTP answer.
+    """
+    reply = await wire.ask("GET", query=query, path=path)
+    if reply.status != 200:
+        return None
+    try:
+        return msgspec.json.decode(reply.body, type=kind)
+    except msgspec.MsgspecError:
+        return None
+
+
 async def zone_of(wire: Wire, name: str) -> Zone | None:
     """The zone behind an endpoint; None where the endpoint tells nothing of zones (no Ceph, or no right to read it).
 
     Raises:
         NoAnswer: there is no HTTP answer.
     """
-    reply = await wire.ask("GET", path="/admin/realm/period")
-    if reply.status != 200:
-        return None
-    try:
-        told = msgspec.json.decode(reply.body, type=_Period)
-    except msgspec.MsgspecError:
+    told = await _told(wire, "/admin/realm/period", _Period)
+    if told is None:
         return None
     zones = {z.id: z for g in told.period_map.zonegroups for z in g.zones}
     here = next((z for z in zones.values() if z.name == name), None)
@@ -127,32 +139,19 @@ async def zone_of(wire: Wire, name: str) -> Zone | None:
     )
 
 
-class SyncState(msgspec.Struct, frozen=True):
-    """A zone's data sync from another, by its own word: a hint, for it also says "caught up" to a stale period."""
+async def follows(wire: Wire, source_id: str) -> bool | None:
+    """Whether a zone follows the log of the zone `source_id` in every shard (none is in its full copy).
 
-    incremental: bool
-    """Every shard follows the log (none is in its full copy)."""
-    newest_s: float
-    """Seconds since 1970 of the newest entry that it has followed; 0: none."""
-
-
-async def sync_of(wire: Wire, source_id: str) -> SyncState | None:
-    """How a zone follows the zone `source_id`; None where it does not tell.
+    A hint, for it also says so by a stale period; None where it does not tell.
 
     Raises:
         NoAnswer: there is no HTTP answer.
     """
-    query = [("type", "data"), ("status", ""), ("source-zone", source_id)]
-    reply = await wire.ask("GET", query=query, path="/admin/log")
-    if reply.status != 200:
+    told = await _told(wire, "/admin/log", _Sync, ("type", "data"), ("status", ""), ("source-zone", source_id))
+    if told is None:
         return None
-    try:
-        told = msgspec.json.decode(reply.body, type=_Sync)
-    except msgspec.MsgspecError:
-        return None
-    times = [_seconds(shard.val.timestamp) for shard in told.markers]
-    good = told.info.status == "sync" and all(s.val.status == "incremental-sync" for s in told.markers)
-    return SyncState(good and bool(told.markers), max(times, default=0.0))
+    every = [shard.val.status for shard in told.markers]
+    return told.info.status == "sync" and set(every) == {"incremental-sync"}
 
 
 class BucketLog(msgspec.Struct, frozen=True):
@@ -170,12 +169,8 @@ async def log_of(wire: Wire) -> BucketLog | None:
     Raises:
         NoAnswer: there is no HTTP answer.
     """
-    reply = await wire.ask("GET", query=[("bucket", wire.bucket), ("stats", "false")], path="/admin/bucket")
-    if reply.status != 200:
-        return None
-    try:
-        told = msgspec.json.decode(reply.body, type=_Bucket)
-    except msgspec.MsgspecError:
+    told = await _told(wire, "/admin/bucket", _Bucket, ("bucket", wire.bucket), ("stats", "false"))
+    if told is None:
         return None
     shards = dict(part.split("#", 1) for part in told.max_marker.split(",") if "#" in part)
     if not shards or set(shards) != {str(n) for n in range(len(shards))}:
@@ -191,16 +186,11 @@ async def followed(wire: Wire, instance: str, source_id: str) -> tuple[str, ...]
     Raises:
         NoAnswer: there is no HTTP answer.
     """
-    query = [("type", "bucket-index"), ("status", ""), ("bucket", instance), ("source-zone", source_id)]
-    reply = await wire.ask("GET", query=query, path="/admin/log")
-    if reply.status != 200:
+    query = (("type", "bucket-index"), ("status", ""), ("bucket", instance), ("source-zone", source_id))
+    shards = await _told(wire, "/admin/log", list[_Followed], *query)
+    if not shards or any(shard.status != "incremental-sync" for shard in shards):
         return None
-    try:
-        told = msgspec.json.decode(reply.body, type=list[_Followed])
-    except msgspec.MsgspecError:
-        return None
-    whole = bool(told) and all(shard.status == "incremental-sync" for shard in told)
-    return tuple(shard.inc_marker.position for shard in told) if whole else None
+    return tuple(shard.inc_marker.position for shard in shards)
 
 
 def position(marks: Sequence[str]) -> int:
@@ -237,15 +227,9 @@ async def waits_since(wire: Wire, log: BucketLog, marks: Sequence[str]) -> float
 
 async def _next_entry(wire: Wire, shard: str, mark: str) -> float:
     """When the entry after a mark was written; 0 where that is not told."""
-    query = [("type", "bucket-index"), ("bucket-instance", shard), ("marker", mark), ("max-entries", "1")]
-    reply = await wire.ask("GET", query=query, path="/admin/log")
-    if reply.status != 200:
-        return 0.0
-    try:
-        entries = msgspec.json.decode(reply.body, type=list[_Logged])
-    except msgspec.MsgspecError:
-        return 0.0
-    return min((_seconds(e.timestamp) for e in entries), default=0.0)
+    query = (("type", "bucket-index"), ("bucket-instance", shard), ("marker", mark), ("max-entries", "1"))
+    entries = await _told(wire, "/admin/log", list[_Logged], *query)
+    return min((_seconds(e.timestamp) for e in entries or []), default=0.0)
 
 
 def _seconds(text: str) -> float:

@@ -21,14 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
 
+import msgspec
 import uvloop
 
-from orchestrator.model.topology import Instance, Role
+from orchestrator.model.topology import Frozen, Instance, Role
 from orchestrator.providers.s3_objects import S3Objects
 from orchestrator.providers.s3_wire import Query, Wire
 from orchestrator.verification.objects_sweep import Sweep
@@ -42,7 +43,8 @@ STORE_PER_S = 29_000
 """Objects a second and side that a real store listed: the pace of the rows that say so."""
 REQUEST_OBJECTS = 50
 """There a request takes as long as listing so many objects, beside those that it lists."""
-KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+ACCESS, SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
+KEYS = {ACCESS: "bench", SECRET: "bench"}
 _BLOCK = (
     b"<Contents><Key>%b</Key><LastModified>2026-11-23T07:51:03.562Z</LastModified><ETag>&quot;%b&quot;</ETag>"
     b"<Size>%d</Size><StorageClass>STANDARD</StorageClass><Type>Normal</Type></Contents>"
@@ -57,14 +59,18 @@ def names(count: int, kind: str) -> list[bytes]:
     return sorted(deep % n if n % 20 else b"%c/%07d" % (97 + n % 26, n) for n in range(count))
 
 
+def planted(keys: Sequence[bytes]) -> tuple[set[bytes], set[bytes]]:
+    """Keys that the altered side lacks, and keys whose content is another there."""
+    every = [keys[n * (len(keys) // DIFFERENCES) + 3] for n in range(DIFFERENCES)]
+    return set(every[::2]), set(every[1::2])
+
+
 class Bucket:
     """The pages of one bucket, in one piece of memory."""
 
     def __init__(self, count: int, kind: str, altered: bool) -> None:
         self.keys = names(count, kind)
-        step = count // DIFFERENCES
-        gone = {self.keys[n * step + 3] for n in range(0, DIFFERENCES, 2)} if altered else set()
-        other = {self.keys[n * step + 3] for n in range(1, DIFFERENCES, 2)} if altered else set()
+        gone, other = planted(self.keys) if altered else (set(), set())
         self.keys = [k for k in self.keys if k not in gone]
         self.starts, parts, at = [0], [], 0
         for key in self.keys:
@@ -172,70 +178,80 @@ def serve(count: int, kind: str, altered: bool, per_s: int) -> None:
 
 
 @contextmanager
-def buckets(count: int, kind: str, per_s: int = 0) -> Iterator[list[int]]:
-    """Two buckets with 10 differences; their ports."""
+def buckets(count: int, kind: str, per_s: int = 0) -> Iterator[list[str]]:
+    """Two buckets with 10 differences; the endpoints host:port that serve them, by whatever name."""
     words = [sys.executable, "-m", "tests.benchmarks.objects", "serve", str(count), kind]
     started = [
         subprocess.Popen([*words, side, str(per_s)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         for side in ("whole", "altered")
     ]
     try:
-        yield [int(p.stdout.readline()) for p in started if p.stdout]
+        yield [f"127.0.0.1:{p.stdout.readline().strip()}" for p in started if p.stdout]
     finally:
         for process in started:
             process.kill()
             process.wait()
 
 
-def instance(port: int) -> Instance:
-    return Instance(id=f"b@{port}", service="b", centre=str(port), role=Role.PRIMARY, address=f"127.0.0.1:{port}/b")
+def instance(address: str) -> Instance:
+    """A bucket, by its address host:port/name."""
+    return Instance(id=f"b@{address}", service="b", centre=address, role=Role.PRIMARY, address=address)
 
 
-async def compare(ports: Sequence[int]) -> int:
+class Sides(Frozen, kw_only=True):
+    """Two buckets that differ as planted."""
+
+    places: tuple[str, ...]
+    count: int
+    kind: str
+    keys: Mapping[str, str] = msgspec.field(default_factory=lambda: dict(KEYS))
+
+
+async def compare(places: Sequence[str]) -> int:
     """Our comparison: the number of keys that differ."""
-    sweep = Sweep([S3Objects(instance(p)) for p in ports], False)
+    sweep = Sweep([S3Objects(instance(p)) for p in places], False)
     await sweep.run()
     print(f"listed {sweep.listed}, cuts {sweep.cuts}", file=sys.stderr)
     return sum(len(f.suspects) + f.more for f in sweep.found)
 
 
-async def bare(ports: Sequence[int], starts: Sequence[bytes]) -> int:
+async def bare(places: Sequence[str], starts: Sequence[bytes]) -> int:
     """Every page of both sides, unread, by LISTERS a side; their number."""
-    wires = {p: Wire(instance(p)) for p in ports}
-    waiting = iter([(p, s) for s in starts for p in ports])
+    wires = {p: Wire(instance(p)) for p in places}
+    waiting = iter([(p, s) for s in starts for p in places])
 
     async def lister() -> None:
-        for port, start in waiting:
+        for place, start in waiting:
             query: Query = [
                 ("encoding-type", "url"),
                 ("max-keys", str(PAGE)),
                 ("list-type", "2"),
                 ("start-after", start),
             ]
-            reply = await wires[port].ask("GET", query=query)
+            reply = await wires[place].ask("GET", query=query)
             assert reply.status == 200
 
-    await asyncio.gather(*(lister() for _ in range(LISTERS * len(ports))))
+    await asyncio.gather(*(lister() for _ in range(LISTERS * len(places))))
     return len(starts)
 
 
-def child(what: str, ports: Sequence[int], count: int, kind: str) -> None:
+def child(what: str, places: Sequence[str], count: int, kind: str) -> None:
     """One measured run: wall, CPU and memory as JSON."""
     starts = [b"", *names(count, kind)[PAGE - 1 :: PAGE]] if what == "bare" else []
     begun, used = time.perf_counter(), time.process_time()
-    found = uvloop.run(compare(ports) if what == "ours" else bare(ports, starts))
+    found = uvloop.run(compare(places) if what == "ours" else bare(places, starts))
     took, cpu = time.perf_counter() - begun, time.process_time() - used
     print(json.dumps([took, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found]))
 
 
-def run_child(what: str, ports: Sequence[int], count: int, kind: str) -> tuple[float, float, float, int]:
-    words = [sys.executable, "-m", "tests.benchmarks.objects", what, str(count), kind, *map(str, ports)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, **KEYS})
+def run_child(what: str, side: Sides) -> tuple[float, float, float, int]:
+    words = [sys.executable, "-m", "tests.benchmarks.objects", what, str(side.count), side.kind, *side.places]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, **side.keys})
     took, cpu, memory, found = json.loads(done.stdout)
     return took, cpu, memory, found
 
 
-def rclone(program: str, ports: Sequence[int]) -> tuple[float, float, float, int]:
+def rclone(program: str, sides: Sides) -> tuple[float, float, float, int]:
     """`rclone check`: seconds, CPU seconds, MiB, differences.
 
     Raises:
@@ -245,12 +261,14 @@ def rclone(program: str, ports: Sequence[int]) -> tuple[float, float, float, int
         config = Path(folder) / "rclone.conf"
         config.write_text(
             "".join(
-                f"[{n}]\ntype = s3\nprovider = Ceph\nendpoint = http://127.0.0.1:{p}\naccess_key_id = b\n"
-                f"secret_access_key = b\nforce_path_style = true\nlist_version = 2\n"
-                for n, p in zip("ab", ports, strict=True)
+                f"[{n}]\ntype = s3\nprovider = Ceph\nendpoint = http://{p.partition('/')[0]}\n"
+                f"access_key_id = {sides.keys[ACCESS]}\nsecret_access_key = {sides.keys[SECRET]}\n"
+                f"force_path_style = true\nlist_version = 2\n"
+                for n, p in zip("ab", sides.places, strict=True)
             )
         )
-        words = [program, "check", "a:b", "b:b", "--config", str(config), "--checkers", "8"]
+        a, b = (f"{n}:{p.partition('/')[2]}" for n, p in zip("ab", sides.places, strict=True))
+        words = [program, "check", a, b, "--config", str(config), "--checkers", "8"]
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         # Its AWS library takes our settings for its own, and fails at AWS_CA_BUNDLE.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -264,18 +282,24 @@ def rclone(program: str, ports: Sequence[int]) -> tuple[float, float, float, int
 
 
 def rows(count: int, kind: str, program: str | None, rounds: int = ROUNDS, per_s: int = 0) -> list[Row]:
-    """Medians of one size and key space, all sides in turn."""
+    """One size and key space, from memory or at a store's pace."""
+    paced = f", paced: {per_s:,} objects/s a side" if per_s else ""
+    with buckets(count, kind, per_s) as places:
+        return measured(Sides(places=tuple(f"{p}/b" for p in places), count=count, kind=kind), paced, program, rounds)
+
+
+def measured(sides: Sides, added: str, program: str | None, rounds: int = ROUNDS) -> list[Row]:
+    """Medians of the bare listing, ours and the peer's, in turn."""
     mine, floor, peer = [], [], []
-    with buckets(count, kind, per_s) as ports:
-        for _ in range(rounds):
-            floor.append(run_child("bare", ports, count, kind))
-            mine.append(run_child("ours", ports, count, kind))
-            if program:
-                peer.append(rclone(program, ports))
+    for _ in range(rounds):
+        floor.append(run_child("bare", sides))
+        mine.append(run_child("ours", sides))
+        if program:
+            peer.append(rclone(program, sides))
     assert {m[3] for m in mine} == {DIFFERENCES}, mine
     wall, cpu, memory = (statistics.median(m[n] for m in mine) for n in range(3))
     bare_s = statistics.median(f[0] for f in floor)
-    what = f"{count:,} objects a side, {kind} keys" + (f", paced: {per_s:,} objects/s a side" if per_s else "")
+    what = f"{sides.count:,} objects a side, {sides.kind} keys{added}"
     ours = f"{wall:.2f} s, {cpu:.2f} s CPU, {memory:.0f} MB"
     found = [
         Row(what=what, ours=ours, against=f"bare listing {bare_s:.2f} s", ratio=f"{bare_s / wall:.2f}",
@@ -308,7 +332,7 @@ def main() -> None:
     if asked.what == "serve":
         serve(asked.count, asked.kind, asked.more[0] == "altered", int(asked.more[1]))
     elif asked.what in ("ours", "bare"):
-        child(asked.what, [int(p) for p in asked.more], asked.count, asked.kind)
+        child(asked.what, asked.more, asked.count, asked.kind)
     else:
         program = os.environ.get("RCLONE") or shutil.which("rclone")
         print(table(object_rows([asked.count] if asked.count else [100_000, 1_000_000], program)))

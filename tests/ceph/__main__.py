@@ -15,7 +15,7 @@ from orchestrator.lab.ceph import PACKAGES, missing_programs
 
 INSTALL_S = 600
 MEMORY_KIB = 3 << 20
-"""Available memory that nine daemons of Ceph's and the lab beside them take, with some to spare."""
+"""Available memory that twelve daemons of Ceph's and the lab beside them take, with some to spare."""
 
 
 def hindrance() -> str:

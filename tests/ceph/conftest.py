@@ -44,7 +44,7 @@ def words_of(path: Path) -> bytes:
 
 @pytest.fixture(scope="session")
 def realm(home: Home) -> Realm:
-    return buckets.realm(state.require(home.path / "lab"))
+    return Realm(state.require(home.path / "lab"))
 
 
 @pytest.fixture
@@ -56,9 +56,15 @@ def world(realm: Realm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worl
 
 
 @pytest.fixture
-def parted(world: World, realm: Realm, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def joined(world: World) -> Iterator[World]:
+    """Whatever was cut off receives again afterwards, so that one failure is not the failure of all that follow."""
+    yield world
+    world.join()
+
+
+@pytest.fixture
+def parted(joined: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """No zone receives anything until `join`; every object may be read, whoever wrote it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", SYSTEM[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SYSTEM[1])
-    yield world
-    realm.join()
+    return joined

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from orchestrator.lab.realm import ZONES
+from orchestrator.lab.layout import CENTRES
 from orchestrator.model.observation import Reach
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Instance, Role
@@ -47,7 +47,7 @@ class TestS3Bucket(ProberContract, ActorContract):
 
 
 async def test_a_reading_says_who_takes_writes_and_what_is_kept(files: World) -> None:
-    readings = {c: await files.read(c) for c in ZONES}
+    readings = {c: await files.read(c) for c in CENTRES}
     assert [r.role for r in readings.values()] == [Role.PRIMARY, Role.STANDBY, Role.STANDBY]
     assert [r.writable for r in readings.values()] == [True, False, False]
     for centre, reading in readings.items():

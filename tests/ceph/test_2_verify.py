@@ -65,7 +65,7 @@ async def test_planted_differences_of_every_sort_are_found(parted: World) -> Non
     for name in names:
         client.put_object(Bucket="apart", Key=name, Body=b"content", Metadata={"who": "me"})
     world.settles("apart")
-    world.realm.part()
+    world.part()
     other = world.client("b", SYSTEM)
     other.put_object(Bucket="apart", Key="changed", Body=b"CONTENT")
     other.put_object(Bucket="apart", Key="size", Body=b"longer content")
@@ -96,7 +96,7 @@ async def test_an_unversioned_bucket_and_multipart_etags(parted: World) -> None:
     client.put_object(Bucket="plain", Key="metadata", Body=b"m", Metadata={"who": "a"})
     client.put_object(Bucket="plain", Key="gone", Body=b"content")
     assert_there(world, "plain", 3)
-    world.realm.part()
+    world.part()
     other = world.client("b", SYSTEM)
     body = bytes(range(256)) * (2 * PART // 256) + b"end"
     multipart(client, "plain", "one-content", body, PART)

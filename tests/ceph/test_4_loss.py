@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.lab.ceph import GATEWAYS, STORAGE
 from orchestrator.model.observation import Reach, Verdict
 from tests.ceph.world import World, tables
 
@@ -14,7 +15,7 @@ async def test_a_lost_zone_is_not_called_anything_and_catches_up(world: World) -
     for n in range(20):
         client.put_object(Bucket="loss", Key=f"before{n}", Body=b"1")
     world.settles("loss")
-    far.lose()
+    far.end(*GATEWAYS, *STORAGE)
     try:
         for n in range(20):
             client.put_object(Bucket="loss", Key=f"meanwhile{n}", Body=b"1")
@@ -25,7 +26,7 @@ async def test_a_lost_zone_is_not_called_anything_and_catches_up(world: World) -
         assert [r.content.verdict for r in dark.replicas if r.content] == [Verdict.PASS, Verdict.UNKNOWN]
         assert not dark.ok
     finally:
-        far.restart()
+        far.start(*STORAGE)
         far.start("rgw")
     behind = await world.verify("loss", within_s=1.0)
     found = {r.instance[-1]: r.content for r in behind.replicas}

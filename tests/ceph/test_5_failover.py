@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from orchestrator.lab.ceph import GATEWAYS, comes_true
+from orchestrator.lab import buckets, state
+from orchestrator.lab.ceph import GATEWAYS, STORAGE, comes_true
 from orchestrator.model.observation import Reach
 from orchestrator.model.plan import Verb
 from orchestrator.model.topology import Role
 from orchestrator.providers.base import ActionFailed
 from tests.ceph.world import World, refused, tables
+from tests.integration.drills import Home
 
 
 async def test_failover_stale_master_rejoin_and_failback(world: World) -> None:
@@ -72,3 +76,35 @@ async def test_failover_stale_master_rejoin_and_failback(world: World) -> None:
     assert {k for k, _, _ in world.listed("c", "moved")} == {"before", "after", "home"}
     home = await world.verify("moved", within_s=30.0)
     assert (home.primary, home.ok) == ("archive/files@a", True)
+
+
+async def test_after_all_zones_were_dead_their_stores_tell_who_missed_a_failover(world: World, home: Home) -> None:
+    if not world.has_bucket("a", "moved"):
+        world.make("moved")
+    zones = world.realm.zones
+    zones["a"].end(*GATEWAYS, *STORAGE)
+    await world.act(Verb.PROMOTE, "b", epoch=4, bucket="moved")
+    leads = (await world.read("b", "moved")).timeline
+    while (await world.read("c", "moved")).timeline != leads:
+        await asyncio.sleep(0.1)
+    for zone in zones.values():
+        zone.end(*GATEWAYS, *STORAGE)
+
+    name = "legal-person/files@"
+    assert buckets.ensure(state.require(home.path / "lab")) == [
+        f"left {name}a: it missed a failover; rejoin it", f"started {name}b", f"started {name}c",
+    ]  # fmt: skip
+    assert (await world.read("a", "moved")).reach is Reach.REFUSED
+    assert not refused(lambda: world.client("b").put_object(Bucket="moved", Key="goes-on", Body=b"6"))
+
+    # Fenced, it is left alone as well; and then everything goes home, for the tests that follow.
+    await world.act(Verb.FENCE, "a", epoch=4, bucket="moved")
+    (left,) = buckets.ensure(state.require(home.path / "lab"))
+    assert left == f"left {name}a: fenced; unfence or rejoin it"
+    await world.act(Verb.REJOIN, "a", "b", epoch=4, bucket="moved")
+    world.settles("moved", "bc", 150.0)
+    await world.act(Verb.DEMOTE, "b", epoch=5, bucket="moved")
+    await world.act(Verb.PROMOTE, "a", epoch=5, bucket="moved")
+    await world.act(Verb.REPOINT, "b", "a", epoch=5, bucket="moved")
+    assert not refused(lambda: world.client("a").put_object(Bucket="moved", Key="home-again", Body=b"7"))
+    world.settles("moved", "bc", 150.0)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from orchestrator.lab.buckets import client
 from orchestrator.lab.ceph import comes_true
-from orchestrator.lab.realm import USER
 from tests.integration.drills import Home
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -20,12 +18,7 @@ ACCEPTED = ("--accept-loss", "--approved-by", "Li Wei", "--approved-by", "Chen Y
 
 
 def bucket(home: Home, centre: str) -> Any:
-    address, _, _ = home.address(f"legal-person/files@{centre}").partition("/")
-    patience = Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=3, read_timeout=20)
-    return boto3.client(
-        "s3", endpoint_url=f"http://{address}", aws_access_key_id=USER[0], aws_secret_access_key=USER[1],
-        region_name="cq", config=patience,
-    )  # fmt: skip
+    return client(home.address(f"legal-person/files@{centre}").partition("/")[0])
 
 
 def stored(home: Home, centre: str) -> set[str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from orchestrator.app import ROOT, kinds
-from orchestrator.lab.ceph import comes_true
-from orchestrator.lab.realm import USER, ZONES, Realm
+from orchestrator.lab.buckets import client
+from orchestrator.lab.ceph import ZONEGROUP, comes_true
+from orchestrator.lab.layout import CENTRES
+from orchestrator.lab.realm import USER, Realm, commands, script
 from orchestrator.loader import load_topology
 from orchestrator.model.observation import Reading
 from orchestrator.model.plan import Verb
@@ -54,23 +55,15 @@ systems:
         replications:
           - {{from: a, to: b, mode: async, lag_max: {lag}}}
           - {{from: a, to: c, mode: async, lag_max: {lag}}}
-        params: {{region: cq}}
+        params: {{region: {region}}}
         instances:
 {instances}
 """
 INSTANCE = """          {centre}:
             address: {address}/{bucket}
             params:
-              promote_command: bash {folder}/promote.sh
-              demote_command: bash {folder}/demote.sh
-              fence_command: bash {folder}/fence.sh
-              stop_command: bash {folder}/stop.sh
-              unfence_command: bash {folder}/unfence.sh
-              start_command: bash {folder}/start.sh
-              rejoin_command: bash {folder}/rejoin.sh
               sync_address: {sync}
-              detach_command: bash {folder}/detach.sh
-              attach_command: bash {folder}/attach.sh
+{commands}
 """
 
 
@@ -84,10 +77,13 @@ class World:
     def topology(self, bucket: str = DEFAULT, lag: str = "3s") -> Topology:
         """The estate whose bucket is this one."""
         text = "".join(
-            INSTANCE.format(centre=c, address=z.address, sync=z.sync_address, bucket=bucket, folder=z.folder)
+            INSTANCE.format(
+                centre=c, address=z.address, sync=z.sync_address, bucket=bucket,
+                commands="\n".join(f"              {verb}_command: bash {script(z, verb)}" for verb in commands(z)),
+            )
             for c, z in self.realm.zones.items()
-        )
-        (self.folder / "topology.yaml").write_text(TOPOLOGY.format(instances=text, lag=lag))
+        )  # fmt: skip
+        (self.folder / "topology.yaml").write_text(TOPOLOGY.format(instances=text, lag=lag, region=ZONEGROUP))
         return load_topology(self.folder, kinds())
 
     def service(self, bucket: str = DEFAULT, lag: str = "3s") -> Service:
@@ -100,22 +96,26 @@ class World:
 
     def client(self, centre: str, keys: tuple[str, str] = USER) -> Any:
         """A client of one zone, past drctl."""
-        return boto3.client(
-            "s3", endpoint_url=self.realm.zones[centre].endpoint, aws_access_key_id=keys[0],
-            aws_secret_access_key=keys[1], region_name="cq",
-            config=Config(
-                retries={"max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=3, read_timeout=20
-            ),
-        )  # fmt: skip
+        return client(self.realm.zones[centre].address, keys)
 
     def make(self, bucket: str, master: str = "a", *, versioned: bool = True, **options: Any) -> None:
         """A bucket in all zones."""
-        client = self.client(master)
-        client.create_bucket(Bucket=bucket, **options)
+        there = self.client(master)
+        there.create_bucket(Bucket=bucket, **options)
         if versioned:
-            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        for centre in ZONES:
+            there.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for centre in CENTRES:
             assert comes_true(lambda c=centre: self.has_bucket(c, bucket, versioned), 60, 0.2), centre  # type: ignore[misc]
+
+    def part(self) -> None:
+        """From now on no zone receives anything."""
+        for zone in self.realm.zones.values():
+            zone.end("sync", number=signal.SIGTERM)
+
+    def join(self) -> None:
+        """Zones receive again."""
+        for zone in self.realm.zones.values():
+            zone.start("sync")
 
     def has_bucket(self, centre: str, bucket: str, versioned: bool = False) -> bool:
         try:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Refused, Usage
-from orchestrator.lab import binaries, control, layout, processes, services, state
+from orchestrator.lab import binaries, control, layout, processes, state
+from orchestrator.lab.listening import listens
 from orchestrator.lab.processes import Account
 from tests.integration.labs import Lab, running, wait_for
 
@@ -131,7 +132,7 @@ def assert_gone(folder: Path, ports: set[int], keys: set[int]) -> None:
     """No process, port, file or shared memory of a lab is left."""
     assert mentions(folder) == []
     assert [root for root in state.roots(folder) if mentions(root)] == []
-    assert not [port for port in ports if services.listens(f"{layout.HOST}:{port}")]
+    assert not [port for port in ports if listens(f"{layout.HOST}:{port}")]
     assert not folder.exists()
     assert not [root for root in state.roots(folder) if root.exists()]
     assert not segment_keys() & keys

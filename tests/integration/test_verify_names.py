@@ -24,8 +24,8 @@ BUCKET = """      files:
         params: {{named_by: {named_by}}}
         replications: [{{from: a, to: b, mode: async, lag_max: 1s}}]
         instances:
-          a: {{address: "127.0.0.1:{a}/files"}}
-          b: {{address: "127.0.0.1:{b}/files"}}
+          a: {{address: "{a}/files"}}
+          b: {{address: "{b}/files"}}
 """
 AWKWARD = ["../up", "Z", "a", "a b", "a+b", "ä", "a\x01", "文/件", "\U0001f5ff", "ﬀ"]
 
@@ -56,7 +56,7 @@ def estate(made: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield [*words, "verify", "--only", "names"]
 
 
-def declare(folder: Path, named_by: str, a: int = 1, b: int = 2) -> None:
+def declare(folder: Path, named_by: str, a: str = "127.0.0.1:1", b: str = "127.0.0.1:2") -> None:
     topology = folder / "topology.yaml"
     text = topology.read_text(encoding="utf-8").partition("      files:")[0]
     topology.write_text(text + BUCKET.format(named_by=named_by, a=a, b=b), encoding="utf-8")

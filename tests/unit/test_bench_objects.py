@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.objects import rclone
+from tests.benchmarks.objects import Sides, rclone
+
+SIDES = Sides(places=("127.0.0.1:1/b", "127.0.0.1:2/b"), count=1, kind="even")
 
 
 def program(folder: Path, *lines: str) -> str:
@@ -19,7 +21,7 @@ def program(folder: Path, *lines: str) -> str:
 def test_a_peer_that_fails_is_no_peer(tmp_path: Path) -> None:
     failing = program(tmp_path, "echo 'Failed to create file system: LoadCustomCABundleError' >&2", "exit 1")
     with pytest.raises(RuntimeError, match=r"compared nothing \(exit code 1\): .*LoadCustomCABundleError"):
-        rclone(failing, [1, 2])
+        rclone(failing, SIDES)
 
 
 def test_a_peer_hears_nothing_of_our_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,5 +29,5 @@ def test_a_peer_hears_nothing_of_our_settings(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ours")
     told = tmp_path / "env"
     peer = program(tmp_path, f"env > {told}", "echo 'NOTICE: S3 bucket b: 10 differences found' >&2", "exit 1")
-    assert rclone(peer, [1, 2])[3] == 10
+    assert rclone(peer, SIDES)[3] == 10
     assert "AWS_" not in told.read_text()

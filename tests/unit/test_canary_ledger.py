@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.canary import LedgerFile, read_ledger
+import pytest
+
+from orchestrator.canary import LedgerFile, read_ledger, warm
+from orchestrator.carry import WARM_WRITES, warm_lines
 from orchestrator.model.canary import Header, Operation, Result
 
 HEADER = Header(entry="s/entry@edge", system="s", boot="x", t0_utc="", t0_mono=0.0, rate=200.0, prefix="r.s.")
@@ -26,3 +29,17 @@ def test_half_a_line_is_cut_before_a_resumed_canary_goes_on(tmp_path: Path) -> N
     second.close()
     assert [o.i for o in read_ledger(path).operations] == ["one", "two"]
     assert path.read_bytes().count(b'"header":') == 1
+
+
+@pytest.mark.parametrize(("rate", "operations"), [(0.5, 1), (20.0, 20), (10_000.0, WARM_WRITES)])
+def test_users_are_known_to_be_served_after_a_second_also_at_a_low_rate(
+    tmp_path: Path, rate: float, operations: int
+) -> None:
+    ledger = LedgerFile(tmp_path / "s.jsonl", HEADER)
+    for number in range(operations):
+        ledger.write(ledger.take())
+        assert not warm(tmp_path, ["s"], warm_lines(rate)), number
+        ledger.add(operation(str(number)))
+    ledger.close()
+    assert warm(tmp_path, ["s"], warm_lines(rate))
+    assert not warm(tmp_path, ["s", "another"], warm_lines(rate))

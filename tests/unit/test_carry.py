@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator import canary
-from orchestrator.carry import Manner, carry_out, unsealed
+from orchestrator.carry import LAST_LOOK_S, Manner, carry_out, unsealed
 from orchestrator.durable import give_up, run_durably
 from orchestrator.errors import DrctlError, Findings, PartialState, Refused
 from orchestrator.evidence.bundle import bundles
@@ -43,6 +43,7 @@ class SimMeans:
         self.home, self._stage, self._full = stage.home, stage, full
 
     async def observe(self, instances: Collection[str] | None = None, within_s: float = 1.0) -> Snapshot:
+        self.within_s = within_s
         names = instances or [i.id for i in self._stage.world.topology.instances()]
         return await self._stage.world.observe(names, within_s)
 
@@ -93,6 +94,13 @@ async def test_a_run_that_ended_and_was_not_sealed_is_concluded_by_a_resume(tmp_
     with pytest.raises(Refused, match="has ended"):
         await carry(stage, run)
     assert not run.epoch
+
+
+async def test_the_last_look_of_a_run_waits_for_what_answers_slowly(tmp_path: Path) -> None:
+    stage, run = await staged(tmp_path)
+    means = SimMeans(stage)
+    await carry_out(means, run, QUIET)
+    assert means.within_s == LAST_LOOK_S
 
 
 async def test_a_run_that_began_nothing_is_over_when_it_is_closed(tmp_path: Path) -> None:

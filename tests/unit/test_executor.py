@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.executor import verdict_of
+from orchestrator.executor import execute, verdict_of
+from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import Fact, ScenarioKind, Verb
 from orchestrator.model.run import Event, RunState
 from tests.simestate import step
@@ -145,3 +147,29 @@ async def test_an_action_that_hangs_is_bounded(tmp_path: Path, monkeypatch: pyte
     stage.world.hang.add("s")
     assert await stage.go() is RunState.UNDONE
     assert "no end within" in stage.known.history().failed["s"]
+
+
+async def test_what_answers_slowly_is_given_a_longer_look_until_it_is_seen(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, [step("s", Verb.START, B, verify=[cond(Fact.ANSWERS, B)], timeout_s=20.0)])
+    run, bounds = await stage.start(), []
+
+    async def observe(names: Collection[str], within_s: float) -> Snapshot:
+        bounds.append(within_s)
+        return await stage.world.observe(names if within_s > 3 else [], within_s)
+
+    assert await execute(stage.plan, run, stage.world.ports(run, observe=observe)) is RunState.DONE
+    run.release()
+    assert bounds[-3:] == [1.0, 2.0, 4.0]
+
+
+async def test_the_last_look_ends_soon_after_the_step_has_no_time_left(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, [step("s", Verb.START, B, verify=[cond(Fact.ANSWERS, B)], timeout_s=0.3)])
+    run, bounds = await stage.start(), []
+
+    async def observe(names: Collection[str], within_s: float) -> Snapshot:
+        bounds.append(within_s)
+        return await stage.world.observe([], within_s)
+
+    assert await execute(stage.plan, run, stage.world.ports(run, observe=observe)) is RunState.PARTIAL
+    run.release()
+    assert max(bounds) == 1.0

@@ -26,6 +26,7 @@ from tests.benchmarks.objects import DIFFERENCES, buckets
 from tests.ceph.world import INSTANCE, TOPOLOGY
 from tests.unit.s3_server import reply, server
 
+NOBODY = "127.0.0.1:1"
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
@@ -35,13 +36,13 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def verify(folder: Path, ports: dict[str, int], *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command on an estate whose bucket stands at these ports."""
+def verify(folder: Path, endpoints: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command on an estate whose bucket stands at these endpoints."""
     instances = "".join(
-        INSTANCE.format(centre=c, address=f"127.0.0.1:{port}", sync="127.0.0.1:9", bucket=f"b-{c}", folder=folder)
-        for c, port in ports.items()
+        INSTANCE.format(centre=c, address=endpoint, sync="127.0.0.1:9", bucket=f"b-{c}", commands="")
+        for c, endpoint in endpoints.items()
     )
-    (folder / "topology.yaml").write_text(TOPOLOGY.format(instances=instances, lag="1s"))
+    (folder / "topology.yaml").write_text(TOPOLOGY.format(instances=instances, lag="1s", region="cq"))
     command = [sys.executable, "-m", "orchestrator.cli.main", "--home", str(folder / "home"), "--estate", str(folder)]
     return subprocess.run(
         [*command, "verify", "--only", "content", "--within", "2", *words],
@@ -63,10 +64,10 @@ def test_the_command_says_equal_and_names_what_differs(tmp_path: Path) -> None:
         assert tables["c"]["sameness"] == "equal"
         shown = verify(tmp_path, {"a": whole, "b": altered, "c": whole})
         assert "missing at the replica: key = " in shown.stdout
-        dark = verify(tmp_path, {"a": whole, "b": 1, "c": whole})
+        dark = verify(tmp_path, {"a": whole, "b": NOBODY, "c": whole})
         assert dark.returncode == 3
         assert "the connection was lost" in dark.stdout
-        assert verify(tmp_path, {"a": 1, "b": 1, "c": 1}).returncode == 6
+        assert verify(tmp_path, {"a": NOBODY, "b": NOBODY, "c": NOBODY}).returncode == 6
 
 
 async def test_a_connection_that_the_server_closed_while_it_waited_is_no_failure() -> None:

@@ -29,6 +29,7 @@ def world(**of_b: object) -> tuple[Topology, Snapshot]:
             timeline=2,
             upstream="a" if i.role is Role.STANDBY else "",
             receiving=True if i.role is Role.STANDBY else None,
+            lag_s=0.0 if i.role is Role.STANDBY else None,
             clock_offset_s=0.0,
             settings=tuple(Setting(name=name, value=value) for name, value in SAID.items()),
         )
@@ -43,8 +44,10 @@ def test_a_bucket_that_is_well_passes() -> None:
     found = judge_all(*world())
     assert [f for f in found if f.verdict is not Verdict.PASS] == []
     assert passes(found)
-    assert {"reachable", "roles", "one_primary", "timeline", "cascade", "copies", "clock"} <= {f.check for f in found}
-    assert not {"slots", "disk", "lag"} & {f.check for f in found}
+    assert {"reachable", "roles", "one_primary", "timeline", "cascade", "copies", "clock", "lag"} <= {
+        f.check for f in found
+    }
+    assert not {"slots", "disk"} & {f.check for f in found}
 
 
 def test_what_is_wrong_with_a_bucket_is_named() -> None:
@@ -57,3 +60,20 @@ def test_what_is_wrong_with_a_bucket_is_named() -> None:
     ):
         wrong = {f.check for f in judge_all(*world(**fields)) if f.verdict is Verdict.FAIL}
         assert check in wrong, (check, wrong)
+
+
+def test_the_lag_of_a_bucket_is_judged_where_the_store_tells_of_zones() -> None:
+    for fields, verdict in (
+        ({"lag_s": 0.0}, Verdict.PASS),
+        ({"lag_s": 3.0}, Verdict.FAIL),
+        ({"receiving": False, "lag_s": None}, Verdict.FAIL),
+        ({"lag_s": None}, Verdict.UNKNOWN),
+        ({"reach": Reach.SILENT, "role": None, "receiving": None, "lag_s": None}, Verdict.UNKNOWN),
+    ):
+        assert lag_at_b(**fields) == [verdict], fields
+    # A plain S3 endpoint tells of no zones, so there is nothing to judge: `drctl verify` times its canaries.
+    assert lag_at_b(role=None, writable=None, upstream=None, receiving=None, lag_s=None, timeline=None) == []
+
+
+def lag_at_b(**fields: object) -> list[Verdict]:
+    return [f.verdict for f in judge_all(*world(**fields)) if f.check == "lag" and f.subject == "x/files@b"]
