@@ -26,6 +26,12 @@ ROLE = f"""
 CREATE ROLE {layout.APP_USER} LOGIN IN ROLE pg_read_all_data, pg_write_all_data;
 """
 
+EXTENSIONS = (
+    "DO $$ DECLARE x name; BEGIN FOR x IN SELECT name FROM pg_available_extensions"
+    " WHERE name IN ('amcheck', 'pg_walinspect') LOOP EXECUTE format('CREATE EXTENSION %I', x); END LOOP; END $$;\n"
+)
+"""What `drctl verify --only storage` and `--incremental` ask, where the server's build has it."""
+
 LEGAL_PERSON = f"""
 CREATE TABLE legal_person (
   id bigint PRIMARY KEY, uscc char(18) NOT NULL UNIQUE, name text NOT NULL, kind text NOT NULL,
@@ -111,7 +117,7 @@ LOOKUPS = {
 
 def seed(system: str) -> str:
     """Everything that a system's database holds when the lab comes up, for `postgres --single -j`."""
-    tables = ROLE + CANARY + BUSINESS[system] if system in BUSINESS else ""
+    tables = ROLE + EXTENSIONS + CANARY + BUSINESS[system] if system in BUSINESS else ""
     statements = [s.strip() for s in tables.split(";\n")]
     wanted = [s for s in statements if s]
     return "".join(f"{s};\n\n" for s in (*wanted, "VACUUM (FREEZE, ANALYZE)"))

@@ -47,7 +47,7 @@ class PostgresRows:
         self.service = service
         self._instance = instance
         self._sessions: dict[str, Session] = {}
-        self._hashes: dict[str, str] = {}
+        self._hashes: dict[tuple[str, str], str] = {}
         self._heart: Session | None = None
 
     @property
@@ -137,8 +137,9 @@ class PostgresRows:
     async def tables(self, database: str) -> tuple[Table, ...]:
         """Tables, leaves of partitioned tables, materialised views, and the large objects; not our own canary table."""
         found = await self._ask(database, statements.catalogue())
-        for name in {column[1] for row in found for column in row[7]} - self._hashes.keys():
-            self._hashes[name] = await self._hash_of(database, name)
+        for name in {column[1] for row in found for column in row[7]}:
+            if (database, name) not in self._hashes:
+                self._hashes[database, name] = await self._hash_of(database, name)
         return tuple(self._table(database, row) for row in found if tuple(row[:2]) != ("public", PROBE))
 
     def _table(self, database: str, row: tuple[Any, ...]) -> Table:
@@ -148,7 +149,7 @@ class PostgresRows:
             schema=schema,
             name=name,
             mark=mark,
-            columns=tuple(Column(name=n, type=t, hash=self._hashes[t]) for n, t in columns),
+            columns=tuple(Column(name=n, type=t, hash=self._hashes[database, t]) for n, t in columns),
             key=tuple(key),
             pages=pages,
             rows_estimate=max(0, estimate),
@@ -157,10 +158,13 @@ class PostgresRows:
         )
 
     async def _hash_of(self, database: str, type_name: str) -> str:
-        """Empty also for types of extensions: what they call equal may look another way (citext)."""
+        """Empty also where equals may look another way: types of extensions (citext), and what is made of such."""
         own = await self._ask(database, statements.HASHES, (type_name,))
         if own:
             return str(own[0][0]) if own[0][0].startswith("pg_catalog.") else ""
+        [[loose]] = await self._ask(database, statements.LOOSE, (type_name,))
+        if loose:
+            return ""
         question = sql.SQL("SELECT {}").format(statements.hashed(sql.SQL(f"NULL::{type_name}"), statements.RECORD, 1))
         try:
             await self._ask(database, question)

@@ -191,6 +191,24 @@ JOIN pg_proc p ON p.oid = f.amproc AND p.proargtypes[0] = t.base
 JOIN pg_namespace n ON n.oid = p.pronamespace
 """
 """The function by which a type's own hash indexes hash, with a seed."""
+LOOSE = """
+WITH RECURSIVE part(oid) AS (
+  SELECT %s::regtype::oid
+  UNION
+  SELECT x.oid FROM part JOIN pg_type t ON t.oid = part.oid CROSS JOIN LATERAL (
+    SELECT t.typelem WHERE t.typlen = -1
+    UNION ALL SELECT t.typbasetype
+    UNION ALL SELECT rngsubtype FROM pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
+    UNION ALL SELECT atttypid FROM pg_attribute WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped
+  ) x(oid) WHERE x.oid <> 0)
+SELECT EXISTS (
+  SELECT FROM part JOIN pg_type t USING (oid)
+  WHERE t.typtype = 'b' AND NOT (t.typlen = -1 AND t.typelem <> 0)
+    AND (t.typnamespace <> 'pg_catalog'::regnamespace
+         OR t.typcollation <> 0 AND EXISTS (SELECT FROM pg_collation WHERE NOT collisdeterministic)))
+"""
+"""Whether a type is made of others that have an equality of their own: an extension's, or that of a collation for which
+'a' is 'A'. A record hashes its fields by it, where the text of a plain column is hashed by its bytes."""
 _FOLDS = "pg_catalog.hashint8extended"
 _COLLATED = frozenset({"pg_catalog.hashtextextended", "pg_catalog.hashbpcharextended"})
 

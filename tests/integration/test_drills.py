@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 import time
@@ -161,6 +162,19 @@ def test_a_copy_that_lags_is_found_and_named(tmp_path: Path) -> None:
         home.drctl("lab", "heal")
         home.drctl("verify", "--only", "positions")
         assert home.ask("legal-person/db@c", "SELECT count(*) FROM drctl_canary WHERE id = 'lag'") == [(1,)]
+        the_lab_can_show_what_verify_can(home)
+
+
+def the_lab_can_show_what_verify_can(home: Home) -> None:
+    """Storage by the servers' own checker; and after a whole comparison only what was written since."""
+    home.drctl("verify", "--only", "storage")
+    words = ("verify", "--only", "content", "--system", "legal-person", "--incremental", "--output", "json")
+    home.drctl(*words)
+    home.ask("legal-person/db@a", "UPDATE legal_person SET status = '迁出' WHERE id = 7 RETURNING id")
+    for replica in json.loads(home.drctl(*words).stdout)[0]["replicas"]:
+        tables = {t["table"]: t for t in replica["content"]["tables"]}
+        assert {t["sameness"] for t in tables.values()} == {"equal"}
+        assert int(tables["public.legal_person"]["since"]) > 0
 
 
 def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
