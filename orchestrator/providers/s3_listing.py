@@ -25,6 +25,7 @@ _NOISE = re.compile(
 )
 _FIELD = re.compile(rb"<(Key|VersionId|IsLatest|ETag|Size|LastModified|DeleteMarker)/?>([^<]*)")
 _KEY = re.compile(rb"<Key>([^<]*)</Key>")
+_TOLD = re.compile(rb"<KeyCount>([0-9]{1,9})</KeyCount>")
 _REFERENCE = re.compile(rb"&#(x[0-9a-fA-F]+|[0-9]+);")
 _TIME = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?Z")
 
@@ -85,8 +86,10 @@ class Listing:
 class _Entries:
     """The entries of a page as one text, from the first one's tag to the last one's; read once something is asked."""
 
-    def __init__(self, owner: str, text: bytes, tag: bytes, encoded: bool) -> None:
+    def __init__(self, owner: str, text: bytes, tag: bytes, encoded: bool, told: int | None) -> None:
         self._owner, self._text, self._encoded = owner, text, encoded
+        self._told = told
+        """How many there are by the server's own word."""
         self._begin, self._end = b"<%b>" % tag, b"</%b>" % tag
 
     def same(self, other: _Entries) -> bool:
@@ -95,12 +98,19 @@ class _Entries:
 
     @cached_property
     def count(self) -> int:
+        if self._told is not None and self._told == self._seams():
+            return self._told
         if (count := self._counted()) is None:
             self._text = _plain(self._owner, b"<r>%b</r>" % self._text)[3:-4]
             count = self._counted()
         if count is None:
             raise unlisted(self._owner, f"{self._text.count(self._begin)} entries, {self._text.count(b'<Key>')} keys")
         return count
+
+    def _seams(self) -> int:
+        """Number of entries that begin with a key, right after the one before: a sixth of the time of a full count."""
+        first = self._begin + b"<Key>"
+        return self._text.count(self._end + first) + self._text.startswith(first)
 
     def _counted(self) -> int | None:
         """Number of entries; None where not each of them begins, ends and has a key."""
@@ -109,7 +119,10 @@ class _Entries:
 
     @cached_property
     def blocks(self) -> list[bytes]:
-        return self._text.split(self._begin)[1:] if self.count else []
+        found = self._text.split(self._begin)[1:]
+        if len(found) != self.count:
+            raise unlisted(self._owner, f"{len(found)} entries, where it says {self.count}")
+        return found
 
     @cached_property
     def last(self) -> Entry:
@@ -199,7 +212,8 @@ def _cut(owner: str, body: bytes, versions: bool, lean: bool) -> Listing:
     if truncated is None or truncated[1] not in (b"true", b"false"):
         raise unlisted(owner, "it does not say whether it is truncated")
     encoded = b"<EncodingType>url</EncodingType>" in around
-    return Listing(_Entries(owner, text, tag, encoded), truncated[1] == b"true")
+    told = _TOLD.search(around)
+    return Listing(_Entries(owner, text, tag, encoded, int(told[1]) if told else None), truncated[1] == b"true")
 
 
 def _plain(owner: str, body: bytes) -> bytes:

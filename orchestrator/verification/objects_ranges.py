@@ -1,20 +1,23 @@
-"""Shards by discovery: a range of keys is cut in two where the listing itself shows that keys lie behind.
+"""Shards by discovery: a range of keys is cut where the listing itself shows that keys lie behind.
 
-Nothing is assumed of how keys look. A worker without work asks what comes after the prefixes of the key where another
-one stands, which finds the longest prefix that all the rest share, and cuts among the characters that follow it.
-A skewed half is cut again, for work goes on until every range is read to its end. A wrong guess costs one request.
+Nothing is assumed of how keys look. Workers without work ask what comes after the prefixes of the key where another one
+stands, which finds the longest prefix that all the rest share, and then among the characters that follow it for the
+last one. Every key that is met on the way is a place to cut; where nothing lies is remembered. A skewed part is cut
+again, for work goes on until every range is read to its end. A wrong guess costs one request, as much as a page or two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 Probe = Callable[[bytes], Awaitable[bytes | None]]
 """The first key after this one (which need not exist); None where there is none."""
 
 TOP = "\U0010ffff"
-ASCII_TOP = "\x7f"
+KIND_TOPS = (":", "[", "{", "\x7f")
+"""What follows the digits, capitals, small letters, and all of ASCII: where a search for the last character begins."""
 SURROGATES = range(0xD800, 0xE000)
 MOST_PROBES = 40
 
@@ -29,77 +32,111 @@ class Range:
     pages: int = 0
     barren: int = 0
     """Cannot be cut before so many pages were read."""
+    top: str = TOP
+    """Beyond it there was no key but `high` when somebody looked."""
 
     def cut(self, at: bytes) -> Range | None:
         """Keep what is until `at`; the rest, or None where it is too late for that."""
         if at <= self.reached or (self.high is not None and at >= self.high):
             return None
-        rest = Range(low=at, high=self.high, reached=at)
+        rest = Range(low=at, high=self.high, reached=at, top=self.top)
         self.high = at
         return rest
 
-
-async def find_cut(range_: Range, probe: Probe) -> bytes | None:
-    """A key somewhere in the middle of what is left of a range; None where none was found."""
-    here, high = _text(range_.reached), range_.high
-    top = None if high is None else _text(high)
-    left = MOST_PROBES
-
-    async def after(text: str) -> bytes | None:
-        nonlocal left
-        left -= 1
-        found = await probe(text.encode()) if left >= 0 else None
-        return found if found is not None and (high is None or found < high) else None
-
-    beyond = await _shared(here, top, after)
-    if beyond is None:
-        return None
-    shared, first = beyond
-    return await _middle(here[:shared], first, top, after)
+    def split(self, places: Sequence[bytes]) -> list[Range]:
+        """Keep what is until the first place (in order) for which it is not too late; the rests, the last one first."""
+        rests = [self.cut(at) for at in reversed(places)]
+        return [rest for rest in rests if rest is not None]
 
 
-Asked = Callable[[str], Awaitable[bytes | None]]
+async def find_cuts(range_: Range, probe: Probe, most: int = 1) -> list[bytes]:
+    """Keys that part what is left of a range, in order, `most` at most; empty where there are none.
+
+    So many are asked for at once, too: nobody else has anything to do.
+    """
+    search = _Search(range_, probe, most)
+    found = await search.run()
+    range_.top = min(range_.top, search.top)
+    return found
 
 
-async def _shared(here: str, top: str | None, after: Asked) -> tuple[int, bytes] | None:
-    """How many characters of `here` all the rest shares, and the first key that goes on otherwise."""
-    # What lies between two keys shares all that they share, and most often no more: so that is asked first.
-    low, high = _alike(here, top or ""), len(here)
-    middle = low
-    found: bytes | None = None
-    # Beyond "" + TOP there is nothing; beyond all of `here` + TOP lies what does not begin with it.
-    while low < high:
-        key = await after(here[: middle + 1] + TOP)
-        if key is None:
-            low = middle + 1
-        else:
-            found, high = key, middle
-        middle = (low + high) // 2
-    if found is None:
-        key = await after(here)
-        return (len(here), key) if key is not None else None
-    return low, found
+@dataclass
+class _Search:
+    range_: Range
+    probe: Probe
+    most: int
+    left: int = MOST_PROBES
+    top: str = TOP
+
+    async def run(self) -> list[bytes]:
+        here, high = _text(self.range_.reached), self.range_.high
+        self.top = self.range_.top if high is None else min(self.range_.top, _text(high))
+        shared, first = await self._shared(here)
+        if first is None:
+            return []
+        met = sorted(await self._beyond(here[:shared], first))
+        if len(met) < self.most:
+            return [first, *met]
+        return [met[n * len(met) // self.most] for n in range(self.most)]
+
+    async def _shared(self, here: str) -> tuple[int, bytes | None]:
+        """How many characters of `here` all the rest shares, and the first key that goes on otherwise."""
+        # What lies between two keys shares all that they share, and most often no more: so that is asked first.
+        low, high = _alike(here, self.top), len(here)
+        lengths, first = [low], None
+        # Beyond "" + TOP there is nothing; beyond all of `here` + TOP lies what does not begin with it.
+        while low < high:
+            for length, key in zip(lengths, await self._after(*(here[: n + 1] + TOP for n in lengths)), strict=True):
+                if key is None:
+                    low = length + 1
+                else:
+                    high, first = length, key
+                    break
+            lengths = _spaced(low, high, self.most)
+        return low, first or (await self._after(here))[0]
+
+    async def _beyond(self, prefix: str, first: bytes) -> set[bytes]:
+        """Keys with later characters after `prefix` than `first` has, from a search for the last one."""
+        low, high = _next(first, prefix, "\x00"), ord(TOP)
+        if self.top.startswith(prefix) and self.top != prefix:
+            high = ord(self.top[len(prefix)]) + 1
+        met: set[bytes] = set()
+        kinds = [ord(kind) for kind in KIND_TOPS]
+        while len(met) < self.most and high - low > 1:
+            kinds = [code for code in kinds if low < code < high]
+            codes, kinds = kinds[: self.most] or _spaced(low + 1, high, self.most), kinds[self.most :]
+            keys = await self._after(*(prefix + chr(code) for code in codes))
+            for code, key in zip(codes, keys, strict=True):
+                low, high = (low, min(high, code)) if key is None else (max(code, _next(key, prefix, TOP)), high)
+            met.update(key for key in keys if key is not None)
+            if not codes or self.left <= 0:
+                break
+        return met - {first}
+
+    async def _after(self, *texts: str) -> list[bytes | None]:
+        """The first key of the range beyond each text."""
+        return await asyncio.gather(*(self._one(text) for text in texts))
+
+    async def _one(self, text: str) -> bytes | None:
+        self.left -= 1
+        if self.left < 0:
+            return None
+        key, high = await self.probe(text.encode()), self.range_.high
+        if key is None or (high is not None and key >= high):
+            self.top = min(self.top, text)
+            return None
+        return key
 
 
-async def _middle(prefix: str, first: bytes, top: str | None, after: Asked) -> bytes:
-    """A key that parts what follows `first` among the characters after `prefix`."""
-    start = _text(first)[len(prefix) : len(prefix) + 1] or "\x00"
-    low, high = ord(start), ord(TOP)
-    if top is not None and top.startswith(prefix) and top != prefix:
-        high = ord(top[len(prefix)]) + 1
-    elif low < ord(ASCII_TOP) and await after(prefix + ASCII_TOP) is None:
-        high = ord(ASCII_TOP)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if middle in SURROGATES:
-            middle = SURROGATES.start - 1 if low < SURROGATES.start - 1 else SURROGATES.stop
-        key = await after(prefix + chr(middle)) if middle < high else None
-        if key is not None:
-            return key
-        if middle >= high:
-            break
-        high = middle
-    return first
+def _spaced(low: int, high: int, most: int) -> list[int]:
+    """Some numbers from `low` on and below `high`, evenly spaced; none that no character has."""
+    found = {low + (high - low) * (n + 1) // (most + 1) for n in range(most)} if low < high else set[int]()
+    return sorted(found - set(SURROGATES))
+
+
+def _next(key: bytes, prefix: str, otherwise: str) -> int:
+    """The character of a key after a prefix."""
+    return ord((_text(key)[len(prefix) :] or otherwise)[0])
 
 
 def _alike(one: str, other: str) -> int:

@@ -15,14 +15,16 @@ from functools import partial
 from orchestrator.model.objects import Entry
 from orchestrator.model.rows import RowsUnreadable, Trouble
 from orchestrator.verification.objects_merge import Feed, Unsorted, pass_equal, realign, same_listing
-from orchestrator.verification.objects_ranges import Range, find_cut
+from orchestrator.verification.objects_ranges import Range, find_cuts
 from orchestrator.verification.objects_source import ObjectSource
 
 WORKERS = 8
 MOST_SUSPECTS = 10_000
 """Keys per copy that are kept to be looked at again; beyond that the copy is `more`."""
-RETRY_PAGES = 4
-LEAST_PAGES = 2
+RETRY_PAGES = 6
+IDLE_PART = 4
+"""A range is cut for one worker in so many: they ask at once, and cut it in as many parts."""
+LEAST_PAGES = 4
 """A part is cut again after so many pages: a cut costs some requests, and many parts end at once."""
 LEAN_AFTER = 100
 """So many keys that read alike and are worded differently: from then on only what is compared is kept of a page."""
@@ -66,6 +68,9 @@ class Sweep:
     offered: int = 0
     _waiting: list[Range] = field(default_factory=list)
     _active: list[Range] = field(default_factory=list)
+    _searches: dict[int, asyncio.Future[list[bytes]]] = field(default_factory=dict)
+    """For places to cut a range, by its identity."""
+    _idle: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def run(self) -> None:
@@ -92,18 +97,22 @@ class Sweep:
             await self._read(range_)
             async with self._changed:
                 self._active.remove(range_)
+                if (search := self._searches.pop(id(range_), None)) is not None:
+                    search.cancel()
                 self._changed.notify_all()
 
     async def _next(self) -> Range | None:
         """A range to read: one that waits, or a part of one that is read; None once nothing is left."""
         while True:
             async with self._changed:
+                self._idle += 1
                 while not self._waiting and self._active and self._widest() is None:
                     await self._changed.wait()
+                wide = self._widest()
+                self._idle -= 1
                 if self._waiting:
                     self._active.append(self._waiting.pop())
                     return self._active[-1]
-                wide = self._widest()
                 if wide is None:
                     self._changed.notify_all()
                     return None
@@ -111,8 +120,14 @@ class Sweep:
             await self._cut(wide)
 
     def _widest(self) -> Range | None:
-        """The range that was read longest since it was last cut."""
-        able = [r for r in self._active if r.pages >= max(r.barren, LEAST_PAGES if r.low else 1)]
+        """The range that was read longest since it was last cut; None unless some workers have nothing to do."""
+        if self._idle < self.workers // IDLE_PART:
+            return None
+        able = [
+            r
+            for r in self._active
+            if r.pages >= max(r.barren, LEAST_PAGES if r.low else 1) and id(r) not in self._searches
+        ]
         return max(able, key=lambda r: r.pages - r.barren, default=None)
 
     async def _cut(self, range_: Range) -> None:
@@ -120,14 +135,19 @@ class Sweep:
             page = await self.sources[0].page(after, "", self.versions, most=1)
             return page.key(0) if page.count else None
 
-        at = await find_cut(range_, probe)
+        search = asyncio.ensure_future(find_cuts(range_, probe, self._idle + 1))
+        self._searches[id(range_)] = search  # whoever reads the range to its end calls it off
+        try:
+            await asyncio.wait((search,))
+        finally:
+            search.cancel()
         async with self._changed:
-            rest = range_.cut(at) if at is not None and range_ in self._active else None
-            if rest is not None:
-                self.cuts += 1
+            self._searches.pop(id(range_), None)
+            if rests := [] if search.cancelled() else range_.split(search.result()):
+                self.cuts += len(rests)
                 range_.barren = range_.pages + 1
-                self._waiting.append(rest)
-                self._changed.notify_all()
+                self._waiting += rests
+            self._changed.notify_all()
 
     async def _read(self, range_: Range) -> None:
         feeds = [Feed(range_.low) for _ in self.sources]

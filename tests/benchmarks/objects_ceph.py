@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
+import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,20 +24,20 @@ from orchestrator.providers.s3_wire import Wire
 from tests.benchmarks.measure import Row, table
 from tests.benchmarks.objects import ACCESS, ROUNDS, SECRET, Sides, instance, measured, names, planted
 from tests.benchmarks.rows_world import MEMORY
+from tests.ceph.world import World
 from tests.integration.drills import home_with_lab
 
 WRITERS = 24
+KINDS = ("even", "skewed")
 KEYS = {ACCESS: SYSTEM[0], SECRET: SYSTEM[1]}
 """The system's user: it may write to zones that take no writes from others."""
 
 
 async def fill(address: str, count: int, kind: str, altered: bool) -> None:
-    """Make a bucket and its objects."""
+    """The objects of a bucket."""
     wire, keys = Wire(instance(address)), names(count, kind)
     gone, other = planted(keys) if altered else (set(), set())
     waiting = iter([k for k in keys if k not in gone])
-    made = await wire.ask("PUT")
-    assert made.status == 200, made
 
     async def writer() -> None:
         for key in waiting:
@@ -52,8 +53,8 @@ async def fill_both(sides: Sides) -> None:
     await asyncio.gather(*(fill(p, sides.count, sides.kind, n > 0) for n, p in enumerate(sides.places)))
 
 
-def ceph_rows(count: int, rounds: int = ROUNDS) -> list[Row]:
-    """Even and skewed keys; no rows where Ceph is not installed."""
+def ceph_rows(count: int, program: str | None, rounds: int = ROUNDS) -> list[Row]:
+    """Even and skewed keys, `program` is the peer's; no rows where Ceph is not installed."""
     if missing := missing_programs():
         print(f"no Ceph here ({', '.join(missing)}): its rows are left out", file=sys.stderr)
         return []
@@ -62,14 +63,15 @@ def ceph_rows(count: int, rounds: int = ROUNDS) -> list[Row]:
         for name, value in {"DRCTL_LAB_DATA": MEMORY, **KEYS}.items():
             patch.setenv(name, value)
         with home_with_lab(Path(home), "--buckets", estate="lab-buckets"):
-            zones = Realm(state.require(Path(home) / "lab")).zones
-            for zone in zones.values():
-                zone.end("sync", number=signal.SIGTERM)
-            for kind in ("even", "skewed"):
-                places = tuple(f"{zones[c].address}/{kind}" for c in "ab")
+            world = World(Realm(state.require(Path(home) / "lab")), Path(home))
+            for kind in KINDS:
+                world.make(kind, versioned=False)
+            world.part()
+            for kind in KINDS:
+                places = tuple(f"{world.realm.zones[c].address}/{kind}" for c in "ab")
                 sides = Sides(places=places, count=count, kind=kind, keys=KEYS)
                 asyncio.run(fill_both(sides))
-                found += measured(sides, ", real Ceph", None, rounds)
+                found += measured(sides, ", real Ceph", program, rounds)
     return found
 
 
@@ -79,7 +81,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
-    print(table(ceph_rows(asked.objects, asked.rounds)))
+    print(table(ceph_rows(asked.objects, os.environ.get("RCLONE") or shutil.which("rclone"), asked.rounds)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`make bench-verify`: replication verification and looks at the limit of the hardware; both sides in the same run.
 
-    python -m tests.benchmarks.verify [--part endpoints|objects|rows] [--rows 5000000] [--objects 1000000]
+    python -m tests.benchmarks.verify [--part endpoints|objects|ceph|rows] [--rows 5000000] [--objects 1000000]
 
 Peers (pg_comparator, reladiff, rclone) are run where they are installed; the table says where they are not.
 """
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from tests.benchmarks.endpoints import endpoint_rows
 from tests.benchmarks.measure import Row, table
 from tests.benchmarks.objects import object_rows
+from tests.benchmarks.objects_ceph import ceph_rows
 from tests.benchmarks.rows import rows_rows
 
 SHIPPED = 100_000
@@ -30,6 +31,7 @@ def main() -> None:
     parts: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
         "endpoints": lambda _: endpoint_rows(),
         "objects": lambda asked: object_rows(sorted({SHIPPED, asked.objects}), program),
+        "ceph": lambda _: ceph_rows(SHIPPED, program),
         "rows": lambda asked: rows_rows(asked.rows),
     }
     parser.add_argument("--part", action="append", choices=tuple(parts))

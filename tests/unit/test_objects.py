@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 
 from orchestrator.model.objects import Entry, Page
 from orchestrator.model.rows import RowsUnreadable
-from orchestrator.providers.s3_listing import parse, seconds
+from orchestrator.providers.s3_listing import Listing, parse, seconds
 from orchestrator.verification.objects_merge import Feed, pass_equal, same_listing
-from orchestrator.verification.objects_ranges import Range, find_cut
+from orchestrator.verification.objects_ranges import Range, find_cuts
 from orchestrator.verification.objects_sweep import MOST_SUSPECTS, Sweep
 from tests.unit.objects_store import Store, entry, listing
 
@@ -107,19 +109,22 @@ def test_a_cut_lies_in_what_is_left_and_loses_nothing(keys: list[bytes], data: s
     keys = sorted(keys)
     reached = data.draw(st.sampled_from([b"", *keys]))
     high = data.draw(st.sampled_from([None, *keys]))
-    whole = Range(low=b"", high=high, reached=reached)
+    whole, most = Range(low=b"", high=high, reached=reached), data.draw(st.integers(1, 8))
+    for _ in range(2):  # what the first search learned of where nothing lies must not mislead the second
 
-    async def probe(after: bytes) -> bytes | None:
-        return next((k for k in keys if k > after), None)
+        async def probe(after: bytes) -> bytes | None:
+            return next((k for k in keys if k > after), None)
 
-    at = asyncio.run(find_cut(whole, probe))
-    if at is None:
-        assert len([k for k in keys if k > reached and (high is None or k < high)]) == 0
-        return
-    assert reached < at and (high is None or at < high)
-    rest = whole.cut(at)
-    assert rest is not None
-    assert (whole.high, rest.low, rest.high) == (at, at, high)
+        cuts = asyncio.run(find_cuts(whole, probe, most))
+        left = [k for k in keys if k > reached and (whole.high is None or k < whole.high)]
+        assert bool(cuts) == bool(left)
+        assert len(cuts) <= most
+        assert cuts == sorted(set(cuts))
+        assert set(cuts) <= set(left)
+        end = whole.high
+        parts = [whole, *reversed(whole.split(cuts))]
+        assert [p.low for p in parts[1:]] == [p.reached for p in parts[1:]] == cuts
+        assert [p.high for p in parts] == [*cuts, end]
 
 
 @pytest.mark.parametrize(("reached", "high", "most"), [(2000, 9000, 4), (2000, 2900, 4), (2000, None, 12)])
@@ -132,11 +137,58 @@ def test_a_cut_between_two_keys_asks_little(reached: int, high: int | None, most
         return next((k for k in keys if k > after), None)
 
     range_ = Range(low=b"", high=None if high is None else keys[high], reached=keys[reached])
-    at = asyncio.run(find_cut(range_, probe))
+    at = next(iter(asyncio.run(find_cuts(range_, probe))), None)
     end = len(keys) if high is None else high
     assert at is not None
     assert 0.25 < (keys.index(at) - reached) / (end - reached) < 0.75
     assert len(asked) <= most
+
+
+def test_many_who_have_nothing_to_do_ask_at_once_and_cut_in_many_parts() -> None:
+    keys = [b"data%d/%05d" % (n % 8, n) for n in range(10_000)]
+    keys.sort()
+    at_once = most_at_once = asked = 0
+
+    async def probe(after: bytes) -> bytes | None:
+        nonlocal at_once, most_at_once, asked
+        at_once, asked = at_once + 1, asked + 1
+        most_at_once = max(most_at_once, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        return next((k for k in keys if k > after), None)
+
+    range_ = Range(low=b"", high=None, reached=keys[500])
+    cuts = asyncio.run(find_cuts(range_, probe, 7))
+    edges = [500, *map(keys.index, cuts), len(keys)]
+    assert max(b - a for a, b in itertools.pairwise(edges)) <= len(keys) / 3
+    assert len(cuts) >= 4
+    assert most_at_once == 7
+    assert asked <= 40
+    first, asked = asked, 0
+    rest = range_.cut(cuts[-1])
+    assert rest is not None
+    assert asyncio.run(find_cuts(rest, probe))
+    assert asked <= first / 3  # for the first search has seen where nothing lies
+
+
+def test_a_search_for_a_cut_is_called_off_when_its_range_was_read() -> None:
+    copies = [Store(c, (entry(b"%04d" % n) for n in range(600))) for c in ("x@a", "x@b")]
+    never, hung = asyncio.Event(), 0
+    real = copies[0].page
+
+    async def page(*words: Any, most: int = 1000, **more: Any) -> Listing:
+        nonlocal hung
+        if most == 1:
+            hung += 1
+            await never.wait()
+        return await real(*words, most=most, **more)
+
+    copies[0].page = page  # type: ignore[method-assign]
+
+    async def run() -> Sweep:
+        return await asyncio.wait_for(swept(copies, False, 4, 50), 20)
+
+    assert (asyncio.run(run()).listed, hung > 0) == (600, True)
 
 
 def test_a_cut_that_comes_too_late_is_none() -> None:

@@ -58,6 +58,29 @@ def test_a_pass_counts_equal_pages_of_three_copies_once(monkeypatch: pytest.Monk
     assert counted == [10] * 4
 
 
+@pytest.mark.parametrize(("told", "whole_counts"), [(3, 0), (2, 1), (4, 1)])
+def test_the_servers_own_count_is_believed_where_the_seams_say_the_same(
+    told: int, whole_counts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = 0
+    real = _Entries._counted
+
+    def spy(self: _Entries) -> int | None:
+        nonlocal counted
+        counted += 1
+        return real(self)
+
+    monkeypatch.setattr(_Entries, "_counted", spy)
+    body = listing([entry(b"a"), entry(b"b"), entry(b"c")], False, False)
+    body = body.replace(b"</ListBucketResult>", b"<KeyCount>%d</KeyCount></ListBucketResult>" % told)
+    page = parse("x@a", body, False, False)
+    assert (page.count, counted) == (3, whole_counts)
+    assert [page.key(n) for n in range(3)] == [b"a", b"b", b"c"]
+    without = parse("x@a", body.replace(b"<Key>b</Key>", b""), False, False)
+    with pytest.raises(RowsUnreadable, match=r"3 entries, (2 keys|where it says 2)"):
+        assert without.blocks
+
+
 def test_what_stands_around_equal_entries_is_of_each_page_alone() -> None:
     """Equal entries of which one side says that more come, and the other that there are none."""
     made = [entry(b"%d" % n) for n in range(4)]
