@@ -43,6 +43,7 @@ test: lint ## everything that CI runs
 integration-namespaces: $(READY) ## the lab's tests and drills again, with a network namespace for each centre (root)
 	DRCTL_LAB_NET=namespaces $(BIN)/python -m pytest tests/integration/test_drills.py tests/integration/test_lab_faults.py \
 	  tests/integration/test_lab_estate.py tests/integration/test_lab_namespaces.py tests/integration/test_check_lab.py
+	@DRCTL_LAB_NET=namespaces $(BIN)/python -m tests.ceph
 
 integration-ceph: $(READY) ## buckets in three zones of a real Ceph (root, apt): contract, verification, lag, loss, failover, WORM
 	@$(BIN)/python -m tests.ceph

@@ -1,6 +1,6 @@
 """Object storage in each centre (`drctl lab up --buckets`): three zones of a real Ceph, and one bucket in all of them.
 
-The zones reach each other past the relays: on relays a cut link does not cut them off from each other.
+On relays zones reach each other past them, and a cut link does not cut them off from each other; in namespaces it does.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Refused
-from orchestrator.lab import layout, processes
+from orchestrator.lab import layout, namespaces, processes
 from orchestrator.lab.listening import listens
 from orchestrator.lab.state import LabState
 
@@ -39,9 +39,9 @@ CONF = """
 fsid = {fsid}
 mon_host = {monitor}
 mon_initial_members = {name}
-public_network = 127.0.0.0/8
-public_addr = 127.0.0.1
-cluster_addr = 127.0.0.1
+public_network = {host}/32
+public_addr = {host}
+cluster_addr = {host}
 run_dir = {folder}/run
 admin_socket = {folder}/run/$name.$pid.asok
 log_file = {folder}/log/$name.log
@@ -118,12 +118,14 @@ class Cluster:
     def __init__(self, lab: LabState, centre: str) -> None:
         self.name, self.folder = centre, Path(lab.root) / centre / "ceph"
         self.conf = self.folder / "ceph.conf"
-        address = {what: f"{layout.HOST}:{lab.ports[layout.zone_port(centre, what)]}" for what in layout.ZONE_PORTS}
+        self._host = lab.host(centre)
+        address = {what: f"{self._host}:{lab.ports[layout.zone_port(centre, what)]}" for what in layout.ZONE_PORTS}
         self.address = address["rgw"]
         """host:port of the gateway that serves users."""
         self.sync_address = address["sync"]
         """host:port of the gateway that fetches from the other zones."""
         self._monitor = f"[v2:{address['mon2']},v1:{address['mon1']}]"
+        self._inside = namespaces.entering(lab, centre)
         self._run = partial(processes.run, lab_id=lab.id, folder=self.folder)
         self._spawn = partial(processes.spawn, lab_id=lab.id, folder=self.folder)
 
@@ -141,7 +143,7 @@ class Cluster:
             (self.folder / part).mkdir(parents=True)
         fsid = str(uuid.uuid4())
         words = {"name": self.name, "folder": self.folder, "monitor": self._monitor, "address": self.address}
-        self.conf.write_text(CONF.format(fsid=fsid, realm=REALM, zonegroup=ZONEGROUP, **words))
+        self.conf.write_text(CONF.format(fsid=fsid, realm=REALM, zonegroup=ZONEGROUP, host=self._host, **words))
         self._keys()
         monmap = str(self.folder / "monmap")
         self._run(["monmaptool", "--create", "--fsid", fsid, "--addv", self.name, self._monitor, monmap])
@@ -163,7 +165,7 @@ class Cluster:
         """
         for daemon in daemons:
             if self.pid(daemon) is None:
-                pid = self._spawn(self.command_of(daemon), log=self.log(daemon))
+                pid = self._spawn([*self._inside, *self.command_of(daemon)], log=self.log(daemon))
                 self.pid_file(daemon).write_text(f"{pid}\n")
             self._wait_for(daemon)
 
@@ -248,7 +250,7 @@ class Cluster:
         return _json(self._ceph("radosgw-admin", *words, within_s=within_s))
 
     def _ceph(self, program: str, *words: str, within_s: float = ADMIN_S) -> str:
-        return self._run([program, "-c", str(self.conf), *words], within_s=within_s).stdout
+        return self._run([*self._inside, program, "-c", str(self.conf), *words], within_s=within_s).stdout
 
 
 def comes_true(holds: Callable[[], bool], within_s: float, pause_s: float) -> bool:

@@ -52,8 +52,6 @@ def up(
             raise Usage("on loopback there are no hosts to reach by ssh", hint="--net namespaces --ssh")
         sshd.refuse_where_impossible()
     if with_buckets:
-        if net is Net.NAMESPACES:
-            raise Usage("buckets are on loopback: their zones have no namespaces", hint="leave --net, or --buckets")
         buckets.refuse_where_impossible()
     with state.locked(lab_dir):
         _refuse_foreign(lab_dir)

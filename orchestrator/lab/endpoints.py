@@ -33,7 +33,7 @@ class Endpoints(Frozen):
 def of(lab_dir: Path, lab: LabState) -> Endpoints:
     """Every instance's endpoint."""
     found = {p.id: _endpoint(lab_dir, lab, p) for p in layout.places()}
-    stored = {f"{layout.FILES}@{c}": _bucket(zone) for c, zone in buckets.zones(lab).items()}
+    stored = {f"{layout.FILES}@{c}": _bucket(lab, zone) for c, zone in buckets.zones(lab).items()}
     return Endpoints(instances={**found, **stored})
 
 
@@ -45,10 +45,14 @@ def write(lab_dir: Path, lab: LabState) -> None:
 
 def _endpoint(lab_dir: Path, lab: LabState, place: Place) -> Endpoint:
     found = _of_kind(lab_dir, lab, place)
-    if lab.net is not Net.NAMESPACES or place.centre == EDGE:
-        return found
-    shell = services.shell(lab, place.centre)
-    return msgspec.structs.replace(found, params={**found.params, "shell": str(shell)})
+    return msgspec.structs.replace(found, params={**found.params, **_shell(lab, place.centre)})
+
+
+def _shell(lab: LabState, centre: str) -> dict[str, str]:
+    """Where centres have networks of their own, Ansible works in them by a shell."""
+    if lab.net is not Net.NAMESPACES or centre == EDGE:
+        return {}
+    return {"shell": str(services.shell(lab, centre))}
 
 
 def _of_kind(lab_dir: Path, lab: LabState, place: Place) -> Endpoint:
@@ -66,8 +70,9 @@ def _of_kind(lab_dir: Path, lab: LabState, place: Place) -> Endpoint:
     )
 
 
-def _bucket(zone: Cluster) -> Endpoint:
-    return Endpoint(address=f"{zone.address}/{layout.BUCKET}", params=buckets.params(zone))
+def _bucket(lab: LabState, zone: Cluster) -> Endpoint:
+    params = {**buckets.params(zone), **_shell(lab, zone.name)}
+    return Endpoint(address=f"{zone.address}/{layout.BUCKET}", params=params)
 
 
 def _database(lab_dir: Path, lab: LabState, place: Place) -> dict[str, str]:

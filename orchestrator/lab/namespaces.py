@@ -19,6 +19,7 @@ from pathlib import Path
 from orchestrator.errors import PartialState, Refused
 from orchestrator.lab import layout
 from orchestrator.lab.processes import Account
+from orchestrator.lab.state import LabState, Net
 from orchestrator.model.topology import EDGE
 
 FOLDER = Path("/run/netns")
@@ -110,6 +111,11 @@ def inside(lab_id: str, centre: str, account: Account | None = None) -> tuple[st
     """Words before a command that make it run in a centre's namespace, as another user where one is named."""
     user = (f"--setuid={account.uid}", f"--setgid={account.gid}") if account else ()
     return ("nsenter", f"--net={FOLDER / name(lab_id, centre)}", *user, "--")
+
+
+def entering(lab: LabState, centre: str) -> tuple[str, ...]:
+    """As `inside`; nothing where the lab's centres have no networks of their own."""
+    return inside(lab.id, centre) if lab.net is Net.NAMESPACES else ()
 
 
 @contextlib.contextmanager

@@ -150,8 +150,7 @@ def start_apps(lab: LabState) -> None:
 
 
 def _start_webapp(lab: LabState, path: Path, centre: str) -> int:
-    inside = namespaces.inside(lab.id, centre) if lab.net is Net.NAMESPACES else ()
-    command = [*inside, sys.executable, "-m", "orchestrator.lab.webapp", str(path)]
+    command = [*namespaces.entering(lab, centre), sys.executable, "-m", "orchestrator.lab.webapp", str(path)]
     return processes.spawn(command, lab_id=lab.id, folder=path.parent, log=path.with_name("app.log"))
 
 

@@ -57,6 +57,7 @@ S3_BUCKET = Kind(
         "attach_command",
         "workdir",
         "inventory_host",
+        "shell",
     ),
 )
 NETWORK_LINK = Kind(name="network-link", nature=Nature.ROUTE, params=("circuit",))

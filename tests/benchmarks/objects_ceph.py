@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.lab import state
 from orchestrator.lab.ceph import missing_programs
-from orchestrator.lab.realm import SYSTEM, Realm
+from orchestrator.lab.realm import SYSTEM
 from orchestrator.providers.s3_wire import Wire
 from tests.benchmarks.measure import Row, table
 from tests.benchmarks.objects import ACCESS, ROUNDS, SECRET, Sides, instance, measured, names, planted
@@ -63,7 +63,7 @@ def ceph_rows(count: int, program: str | None, rounds: int = ROUNDS) -> list[Row
         for name, value in {"DRCTL_LAB_DATA": MEMORY, **KEYS}.items():
             patch.setenv(name, value)
         with home_with_lab(Path(home), "--buckets", estate="lab-buckets"):
-            world = World(Realm(state.require(Path(home) / "lab")), Path(home))
+            world = World(state.require(Path(home) / "lab"), Path(home))
             for kind in KINDS:
                 world.make(kind, versioned=False)
             world.part()

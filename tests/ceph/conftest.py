@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.lab import buckets, state
 from orchestrator.lab.ceph import missing_programs
-from orchestrator.lab.realm import SYSTEM, USER, Realm
+from orchestrator.lab.realm import SYSTEM, USER
 from tests.ceph.world import World
 from tests.integration.conftest import MEMORY, ROOMY_BYTES
 from tests.integration.drills import Home, home_with_lab
@@ -42,17 +42,12 @@ def words_of(path: Path) -> bytes:
     return b""
 
 
-@pytest.fixture(scope="session")
-def realm(home: Home) -> Realm:
-    return Realm(state.require(home.path / "lab"))
-
-
 @pytest.fixture
-def world(realm: Realm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """The estate, with the application's keys where boto3 looks for them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", USER[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", USER[1])
-    return World(realm, tmp_path)
+    return World(state.require(home.path / "lab"), tmp_path)
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ def test_a_planned_switchover_moves_rows_and_objects_and_failback_brings_them_ho
 def test_the_statement_over_both_fails_where_an_object_is_missing(home: Home) -> None:
     names = ("verify", "--system", "legal-person", "--only", "names", "--output", "json")
     bucket(home, "a").delete_object(Bucket="files", Key="scans/0007")
+    assert comes_true(lambda: not any("scans/0007" in stored(home, c) for c in "abc"), 60.0, 0.5)
     (proof,) = [p for p in json.loads(home.drctl(*names, expect=3).stdout) if p.get("names")]
     assert {tuple(told["missing"]) for told in proof["names"]} == {("scans/0007",)}
     bucket(home, "a").put_object(Bucket="files", Key="scans/0007", Body=b"again")

@@ -11,10 +11,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from orchestrator.app import ROOT, kinds
+from orchestrator.lab import services
 from orchestrator.lab.buckets import client
 from orchestrator.lab.ceph import ZONEGROUP, comes_true
 from orchestrator.lab.layout import CENTRES
 from orchestrator.lab.realm import USER, Realm, commands, script
+from orchestrator.lab.state import LabState, Net
 from orchestrator.loader import load_topology
 from orchestrator.model.observation import Reading
 from orchestrator.model.plan import Verb
@@ -63,15 +65,14 @@ INSTANCE = """          {centre}:
             address: {address}/{bucket}
             params:
               sync_address: {sync}
-{commands}
-"""
+{commands}"""
 
 
 class World:
     """A bucket of the realm, its provider, and what is true of it."""
 
-    def __init__(self, realm: Realm, folder: Path) -> None:
-        self.realm, self.folder = realm, folder
+    def __init__(self, lab: LabState, folder: Path) -> None:
+        self.lab, self.realm, self.folder = lab, Realm(lab), folder
         self.provider = S3Bucket(Playbooks(ROOT / "playbooks", INVENTORY))
 
     def topology(self, bucket: str = DEFAULT, lag: str = "3s") -> Topology:
@@ -79,7 +80,8 @@ class World:
         text = "".join(
             INSTANCE.format(
                 centre=c, address=z.address, sync=z.sync_address, bucket=bucket,
-                commands="\n".join(f"              {verb}_command: bash {script(z, verb)}" for verb in commands(z)),
+                commands="".join(f"              {verb}_command: bash {script(z, verb)}\n" for verb in commands(z))
+                + ("" if self.lab.net is Net.RELAYS else f"              shell: {services.shell(self.lab, c)}\n"),
             )
             for c, z in self.realm.zones.items()
         )  # fmt: skip
