@@ -21,7 +21,7 @@ from orchestrator.execution.history import UNTOUCHING, WOULD, Answer
 from orchestrator.execution.ports import Ports, Site
 from orchestrator.execution.runlog import RunLog, settings
 from orchestrator.model.observation import Finding, Snapshot, Verdict
-from orchestrator.model.plan import EXERCISES, Condition, Mode, ScenarioKind, Step, Undo, Verb
+from orchestrator.model.plan import EXERCISES, Condition, Fact, Mode, ScenarioKind, Step, Undo, Verb
 from orchestrator.model.run import Event
 from orchestrator.model.topology import Instance, Service, Setting, Text
 from orchestrator.providers.base import Order
@@ -33,6 +33,9 @@ LOOKS_S = (0.5, 1.0, 2.0)
 looked at again with more patience."""
 CONFIRM_GATE_S = 5.0
 """A step that only confirms may wait so long for its gates."""
+ON_ITS_WAY_S = 1.0
+"""A candidate may be behind so long before that is certain: a server that takes no writes still logs of its own now and
+then (PostgreSQL: running transactions, checkpoints), and two readings are not of the very same moment."""
 VERIFY_LOOK_S = (1.0, 4.0)
 """Bound of a verifying look: of the first, doubling up to the last, so that what answers slowly is seen in the end."""
 POLL_S = (0.01, 0.25)
@@ -148,17 +151,19 @@ class Stepper:
     async def _open_gates(self, step: Step) -> tuple[Finding, ...]:
         """Look until every gate passes, one fails for certain, or the patience ends; the last findings."""
         now = self._ports.clock.monotonic
-        deadline = now() + CONFIRM_GATE_S
-        wait_s, attempt = POLL_S[0], 0
+        begun, wait_s, attempt = now(), POLL_S[0], 0
         while True:
             findings = await self._judged(step.gates, LOOKS_S[min(attempt, len(LOOKS_S) - 1)])
             attempt += 1
             if _all_pass(findings) or self._would:
                 return findings
+            shut = {f.check for f in findings if f.verdict is Verdict.FAIL}
             if step.verb is Verb.CONFIRM:
-                patient = now() < deadline
+                patient = now() < begun + CONFIRM_GATE_S
+            elif shut:
+                patient = shut == {Fact.HOLDS_ALL.value} and now() < begun + ON_ITS_WAY_S
             else:
-                patient = attempt < len(LOOKS_S) and not any(f.verdict is Verdict.FAIL for f in findings)
+                patient = attempt < len(LOOKS_S)
             if not patient:
                 return findings
             await asyncio.sleep(wait_s)

@@ -3,7 +3,7 @@
 Nothing is assumed of how keys look. Workers without work ask what comes after the prefixes of the key where another one
 stands, which finds the longest prefix that all the rest share, and then among the characters that follow it for the
 last one. Every key that is met on the way is a place to cut; where nothing lies is remembered. A skewed part is cut
-again, for work goes on until every range is read to its end. A wrong guess costs one request, as much as a page or two.
+again, for work goes on until every range is read to its end. A wrong guess costs one request.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.executor import execute, verdict_of
 from orchestrator.model.observation import Snapshot
@@ -83,6 +84,31 @@ async def test_a_gate_that_could_not_be_told_is_looked_at_again(tmp_path: Path) 
     stage.world.blind.add(C)
     stage.world.note(k="end", step="", verb="repoint", instance=C, towards=[], epoch=0)
     assert await stage.go() is RunState.DONE
+
+
+@pytest.mark.parametrize(("until", "state"), [(5, RunState.DONE), (1_000_000, RunState.UNDONE)])
+async def test_what_is_on_its_way_is_waited_for_before_a_promotion_is_refused(
+    until: int, state: RunState, tmp_path: Path
+) -> None:
+    """A demoted server still logs of its own; its candidate has that a moment later."""
+    promote = step("p", Verb.PROMOTE, B, needs=["d"], gates=[cond(Fact.HOLDS_ALL, B, A)])
+    stage = Stage(tmp_path, [step("d", Verb.DEMOTE, A, undo=Verb.UNFENCE), promote])
+    looks, real = 0, stage.world.observe
+
+    async def observe(instances: Collection[str], within_s: float) -> Snapshot:
+        nonlocal looks
+        looks += B in instances
+        found = await real(instances, within_s)
+        ahead = [
+            replace(r, position=1056) if r.instance == A and looks <= until and not r.writable else r
+            for r in found.readings
+        ]
+        return replace(found, readings=tuple(ahead))
+
+    stage.world.observe = observe  # type: ignore[method-assign]
+    assert await stage.go() is state
+    assert stage.world.begun("p") == (state is RunState.DONE)
+    assert looks > 5 - (state is RunState.DONE)
 
 
 async def test_a_promotion_without_a_gate_is_not_carried_out(tmp_path: Path) -> None:
