@@ -17,6 +17,7 @@ async def test_a_locked_version_is_kept_in_every_zone_and_an_administrator_can_s
     version = client.put_object(
         Bucket="worm", Key="evidence", Body=b"seal", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until
     )["VersionId"]
+    client.put_object(Bucket="worm", Key="other", Body=b"an empty bucket would prove nothing")
     world.settles("worm")
     sooner = {"Mode": "COMPLIANCE", "RetainUntilDate": datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)}
     for centre in "ab":
