@@ -67,6 +67,17 @@ class Swept:
     differs: bool
 
 
+def side_by_side(left: Table, right: Table) -> tuple[Table, Table]:
+    """Two tables with the same columns as the first one lists them, each hashed as both copies would, else by its text.
+
+    Another copy may hold its columns in another order, and what it calls equal may depend on what else is there (a
+    collation for which 'a' is 'A').
+    """
+    theirs = {column.name: column.hash for column in right.columns}
+    columns = tuple(c if c.hash == theirs[c.name] else msgspec.structs.replace(c, hash="") for c in left.columns)
+    return msgspec.structs.replace(left, columns=columns), msgspec.structs.replace(right, columns=columns, key=left.key)
+
+
 async def compare_apart(job: ApartJob, named: int) -> TableProof:
     """Compare one table.
 

@@ -14,17 +14,7 @@ from orchestrator.model.rows import RowsUnreadable, Table, Trouble
 from orchestrator.model.topology import Text
 from orchestrator.verification import catalogue
 from orchestrator.verification.copies import NEVER, Comparison, Copy, left_out
-from orchestrator.verification.ground import (
-    HOLD_SPARE_S,
-    LAG_LIMIT_S,
-    SLOW,
-    Ground,
-    announce,
-    cut,
-    live,
-    no_cut,
-    why_live,
-)
+from orchestrator.verification.ground import LAG_LIMIT_S, SLOW, Ground, cut, live, why_live
 from orchestrator.verification.increment import Increment, increment, resting
 from orchestrator.verification.ledger import Ledger
 from orchestrator.verification.options import Options, Pace
@@ -162,19 +152,17 @@ async def _on_cuts(run: Comparison, database: str, tables: Sequence[Table], name
 
 async def _on_a_cut(run: Comparison, database: str, tables: Sequence[Table], names: Sequence[str]) -> bool:
     """Compare on a consistent cut where the lag allows it; says why where it does not. True: another cut is wanted."""
-    near = [name for name in names if run.options.locks and run.copies[name].follower.lag_s <= LAG_LIMIT_S]
-    for name in names:
-        if not run.copies[name].why.en and name not in near:
-            run.copies[name].why = why_live(run.options.locks, run.copies[name].follower.lag_s)
+    far = {name: why for name in names if (why := why_live(run.options.locks, run.copies[name].follower.lag_s))}
+    for name, why in far.items():
+        if not run.copies[name].why.en:
+            run.copies[name].why = why
+    near = [name for name in names if name not in far]
     if not near or not tables:
         return False
-    hold_s = 2 * max(run.copies[name].follower.lag_s for name in near) + HOLD_SPARE_S
-    run.pace.say(announce(database, len(tables), hold_s))
-    try:
-        ground = await cut(database, run.primary, run.followers(near), tables, hold_s)
-    except RowsUnreadable as error:
+    ground = await cut(database, run.primary, run.followers(near), tables, run.pace.say)
+    if isinstance(ground, Text):
         for name in near:
-            run.copies[name].why = no_cut(error)
+            run.copies[name].why = ground
         return False
     try:
         _note_cut(run, ground, near)

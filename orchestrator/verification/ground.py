@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -90,16 +90,47 @@ async def live(database: str, primary: RowSource, followers: Mapping[str, Follow
     return ground
 
 
+def why_live(locks: bool, lag_s: float) -> Text | None:
+    """Why no cut is to be taken with a replica: none is wanted, or it is that far behind; None where one may be."""
+    if not locks:
+        return Text(en="no locks were wanted", zh="要求不加锁")
+    if lag_s <= LAG_LIMIT_S:
+        return None
+    return Text(
+        en=f"its lag of {lag_s:.1f} s is above {LAG_LIMIT_S:g} s", zh=f"延迟 {lag_s:.1f} 秒超过 {LAG_LIMIT_S:g} 秒"
+    )
+
+
 async def cut(
-    database: str, primary: RowSource, followers: Mapping[str, Follower], tables: Sequence[Table], hold_s: float
-) -> Ground:
+    database: str,
+    primary: RowSource,
+    followers: Mapping[str, Follower],
+    tables: Sequence[Table],
+    say: Callable[[Text], None],
+) -> Ground | Text:
     """A consistent cut through the primary and as many of the replicas as reach it while writers are held.
 
-    Writers wait at most LOCK_WAIT_S + `hold_s` seconds, a bound that the primary itself keeps.
-
-    Raises:
-        RowsUnreadable: writers could not be held (LOCKED, DENIED), or the primary let them go before the cut was taken.
+    The bound of the hold follows from the replicas' lag, is said before, and is kept by the primary itself. Why there
+    is no cut where writers could not be held, or the primary let them go before it was taken.
     """
+    hold_s = 2 * max(follower.lag_s for follower in followers.values()) + HOLD_SPARE_S
+    bound_s = LOCK_WAIT_S + hold_s
+    say(
+        Text(
+            en=f"holding writers of {len(tables)} tables of {database} for at most {bound_s:.2f} s",
+            zh=f"暂停 {database} 中 {len(tables)} 张表的写入，最多 {bound_s:.2f} 秒",
+        )
+    )
+    try:
+        return await _cut(database, primary, followers, tables, hold_s)
+    except RowsUnreadable as error:
+        why = explain(error)
+        return Text(en=f"writers could not be held: {why.en}", zh=f"无法暂停写入：{why.zh}")
+
+
+async def _cut(
+    database: str, primary: RowSource, followers: Mapping[str, Follower], tables: Sequence[Table], hold_s: float
+) -> Ground:
     ground = Ground(Method.CUT, await primary.view(database), followers)
     try:
         await _open(database, ground)
@@ -141,27 +172,3 @@ async def _join(ground: Ground, name: str, hold_s: float) -> None:
         await ground.views[name].freeze()
     except RowsUnreadable:
         await ground.views.pop(name).close()
-
-
-def announce(database: str, tables: int, hold_s: float) -> Text:
-    """What is told before writers are held."""
-    bound_s = LOCK_WAIT_S + hold_s
-    return Text(
-        en=f"holding writers of {tables} tables of {database} for at most {bound_s:.2f} s",
-        zh=f"暂停 {database} 中 {tables} 张表的写入，最多 {bound_s:.2f} 秒",
-    )
-
-
-def why_live(locks: bool, lag_s: float) -> Text:
-    """Why no cut is taken: none is wanted, or a replica is that far behind."""
-    if not locks:
-        return Text(en="no locks were wanted", zh="要求不加锁")
-    return Text(
-        en=f"its lag of {lag_s:.1f} s is above {LAG_LIMIT_S:g} s", zh=f"延迟 {lag_s:.1f} 秒超过 {LAG_LIMIT_S:g} 秒"
-    )
-
-
-def no_cut(error: RowsUnreadable) -> Text:
-    """Why a cut was not had."""
-    why = explain(error)
-    return Text(en=f"writers could not be held: {why.en}", zh=f"无法暂停写入：{why.zh}")

@@ -20,19 +20,9 @@ from orchestrator.model.proof import NOTHING, ContentProof, Method, PositionProo
 from orchestrator.model.rows import Address, Form, RowsUnreadable, Subscribed, Table, Trouble
 from orchestrator.model.topology import Text
 from orchestrator.verification import catalogue
-from orchestrator.verification.apart import ApartJob, Side, Swept, apart_proof, compare_apart, sweep_apart
+from orchestrator.verification.apart import ApartJob, Side, Swept, apart_proof, compare_apart, side_by_side, sweep_apart
 from orchestrator.verification.copies import NEVER
-from orchestrator.verification.ground import (
-    HOLD_SPARE_S,
-    LAG_LIMIT_S,
-    SLOW,
-    Ground,
-    announce,
-    cut,
-    live,
-    no_cut,
-    why_live,
-)
+from orchestrator.verification.ground import LAG_LIMIT_S, SLOW, Ground, cut, live, why_live
 from orchestrator.verification.options import Options, Pace
 from orchestrator.verification.pacing import Brake
 from orchestrator.verification.positions import Follower
@@ -132,8 +122,8 @@ class _Run:
             left_out = _left_out(table, other, taken.get(table.full_name), table.full_name in filtered)
             if left_out is not None:
                 self.proofs.append(left_out)
-            elif other is not None:  # its columns may stand in another order, and its key may be another
-                pairs.append((table, msgspec.structs.replace(other, columns=table.columns, key=table.key)))
+            elif other is not None:
+                pairs.append(side_by_side(table, other))
         if pairs:
             await self._compare(database, pairs)
 
@@ -159,16 +149,11 @@ class _Run:
 
     async def _cut(self, database: str, tables: Sequence[Table]) -> Ground | Text:
         """Both snapshots at one position, with writers of these tables held until then; or why that cannot be."""
-        lag_s = self._follower.lag_s
-        if not self._options.locks or lag_s > LAG_LIMIT_S:
-            return why_live(self._options.locks, lag_s)
-        hold_s = 2 * lag_s + HOLD_SPARE_S
-        self._pace.say(announce(database, len(tables), hold_s))
-        try:
-            ground = await cut(database, self._follower.primary, {self._name: self._follower}, tables, hold_s)
-        except RowsUnreadable as error:
-            return no_cut(error)
-        if self._name in ground.views:
+        if why := why_live(self._options.locks, self._follower.lag_s):
+            return why
+        followers = {self._name: self._follower}
+        ground = await cut(database, self._follower.primary, followers, tables, self._pace.say)
+        if isinstance(ground, Text) or self._name in ground.views:
             return ground
         await ground.close()
         return SLOW
@@ -216,8 +201,8 @@ class _Run:
         rows = (row for pair in swept.found.pairs for row in (pair.left, pair.right) if row)
         found = await self._settled(job, {row.key for row in rows})
         if found.differing:
-            more = swept.found.more or found.undecided > 0
-            return apart_proof(table, Sameness.DIFFERENT, swept, replace(found, more=found.more or more))
+            more = found.more or swept.found.more or found.undecided > 0
+            return apart_proof(table, Sameness.DIFFERENT, swept, replace(found, more=more))
         if swept.found.more or found.undecided:
             reason = TOO_MANY if swept.found.more else restless(found)
             return apart_proof(table, Sameness.UNKNOWN, swept, found, reason)

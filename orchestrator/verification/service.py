@@ -30,7 +30,7 @@ from orchestrator.model.proof import (
 from orchestrator.model.rows import Form, RowsUnreadable, Standing, Table
 from orchestrator.model.topology import Instance, Service, Text
 from orchestrator.verification import canary_row, catalogue
-from orchestrator.verification.apart import ApartJob, Side, compare_apart
+from orchestrator.verification.apart import ApartJob, Side, compare_apart, side_by_side
 from orchestrator.verification.content import NEVER, prove_content
 from orchestrator.verification.drift import prove_drift
 from orchestrator.verification.ledger import Ledger
@@ -344,7 +344,9 @@ async def _table_apart(mine: Side, other: Table | None, ends: Ends, form: Form, 
         return table_proof(table, Sameness.DIFFERENT, reason, Method.APART)
     if _columns(table) != _columns(other):
         return table_proof(table, Sameness.DIFFERENT, _other_columns(table, other), Method.APART)
-    job = ApartJob(mine, Side(other, ends[2]), form, frame.pace, options.show_values, Brake(options.max_load))
+    ours, theirs = side_by_side(table, other)
+    sides = Side(ours, mine.view), Side(theirs, ends[2])
+    job = ApartJob(*sides, form, frame.pace, options.show_values, Brake(options.max_load))
     try:
         async with asyncio.timeout(max(0.0, frame.begun + options.timeout_s - time.monotonic())):
             proof = await compare_apart(job, options.named)

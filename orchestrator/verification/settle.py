@@ -183,8 +183,8 @@ def rule(
     for shown in replica:
         if shown and alike(shown) in shown_there:
             return Ruling.AGREED, (shown, shown)
-        twisted = next((p for p in primary if contradicts(p, shown)), None)
-        if alike is whole and twisted is not None:
+        twisted = next((p for p in primary if contradicts(p, shown)), None) if alike is whole else None
+        if twisted is not None:
             return Ruling.DIFFERENT, (twisted, shown)
     if not last and not before:
         return Ruling.AGREED_GONE, (before, last)

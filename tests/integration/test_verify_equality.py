@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model.proof import ContentProof
+from orchestrator.model.proof import ContentProof, Sameness
 from orchestrator.model.topology import Role
 from tests.integration import verify_pair
 from tests.integration.verify_pair import Pair, pair
@@ -35,6 +35,11 @@ UPDATE loose SET plain = 'A' WHERE id = 1; UPDATE loose SET many = '{A}' WHERE i
 UPDATE loose SET nested = '(A,1)' WHERE id = 3; UPDATE loose SET span = '[A,b)' WHERE id = 4;
 UPDATE loose SET twice = 'A' WHERE id = 5; UPDATE loose SET listed = '{"(A,1)"}' WHERE id = 6;
 """
+BLIND = """
+CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+ALTER TABLE tags ALTER many TYPE text[] COLLATE blind;
+"""
+"""From then on this copy calls other values equal than its primary does."""
 FOUND = {("1", "plain"), ("2", "many"), ("3", "nested"), ("4", "span"), ("5", "twice"), ("6", "listed")}
 
 
@@ -72,11 +77,31 @@ def test_what_a_collation_calls_equal_is_compared_as_it_looks(monkeypatch: pytes
         if not icu:
             pytest.skip(f"{programs} has no ICU")
         made.a.sql(ICU)
+        made.a.sql("CREATE DATABASE other")
+        made.a.sql("CREATE TABLE tags (id int PRIMARY KEY, many text[], n int)", database="other")
+        made.a.sql("INSERT INTO tags SELECT g, '{a}', g FROM generate_series(1, 9) g", database="other")
         made.catch_up()
         for locks in (True, False):
             assert {t.sameness.value for t in content(made, locks=locks).tables} == {"equal"}
         made.b.sql("SELECT pg_promote()")
+        made.b.sql(BLIND, database="other")
         made.b.sql(PLANT + "UPDATE keyed SET n = 5 WHERE id = '庆'; DELETE FROM keyed WHERE id = 'a'")
         for text in (False, True):
             assert named(parted(made, text), "public.loose") == FOUND
             assert named(parted(made, text), "public.keyed") == {("庆", "n"), ("a", "")}
+            assert of(parted(made, text), "public.tags").sameness is Sameness.EQUAL
+
+
+def test_columns_in_another_order_are_no_difference() -> None:
+    with pair() as made:
+        made.a.sql("CREATE TABLE wide (id int PRIMARY KEY, a int, b text)")
+        made.a.sql("INSERT INTO wide SELECT g, g * 2, 'b' || g FROM generate_series(1, 5000) g")
+        made.catch_up()
+        made.b.sql("SELECT pg_promote()")
+        made.b.sql("ALTER TABLE wide ADD COLUMN c int; UPDATE wide SET c = a; ALTER TABLE wide DROP COLUMN a")
+        made.b.sql("ALTER TABLE wide RENAME COLUMN c TO a")
+        for text in (False, True):
+            assert of(parted(made, text), "public.wide").sameness is Sameness.EQUAL
+        made.b.sql("UPDATE wide SET a = 0 WHERE id = 42")
+        for text in (False, True):
+            assert named(parted(made, text), "public.wide") == {("42", "a")}

@@ -50,6 +50,17 @@ async def ask(instance: Instance) -> int:
     return late
 
 
+async def test_a_server_that_is_gone_with_its_reply_sent_is_no_failure() -> None:
+    server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    writer.close()
+    await writer.wait_closed()
+    with pytest.raises(OSError):  # noqa: PT011 (that is what the system says of a closed one)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    s3_wire._Link(reader, writer).confirm()
+    server.close()
+
+
 def test_the_body_of_a_reply_does_not_wait_for_the_kernels_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(s3_wire, "QUICKACK", None)
