@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from orchestrator.lab.ceph import GATEWAYS, STORAGE
 from orchestrator.model.observation import Reach, Verdict
-from tests.ceph.world import World, tables
-
-CATCH_UP_S = 150.0
+from tests.ceph.world import CATCH_UP_S, World, tables
 
 
 async def test_a_lost_zone_is_not_called_anything_and_catches_up(world: World) -> None:

@@ -31,6 +31,8 @@ from orchestrator.verification.options import Options
 
 INVENTORY = ROOT / "inventories" / "lab" / "hosts.yaml"
 EPOCHS = itertools.count(1)
+CATCH_UP_S = 150.0
+"""Until a zone has caught up at the latest: the lease of a reader that died (120 s) and a pass of its own."""
 DEFAULT = "contract"
 """Bucket where none is named; not the one that the lab's app uses."""
 
