@@ -16,7 +16,9 @@ $(READY): requirements/all.txt pyproject.toml
 	  { echo "error: Python >= 3.11 is needed; hint: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "error: $(PYTHON) has no venv module; hint: install python3-venv" >&2; exit 2; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	@# The lock is complete, so nothing is to be resolved: pip before 23.3 tries the newest release of a package that is
+	@# named with an extra somewhere, and refuses it for having no hash, as soon as there is a newer one than the locked.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/all.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
