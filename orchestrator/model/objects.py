@@ -82,6 +82,12 @@ class Page(Protocol):
         """The key of a block."""
         ...
 
+    def some_key(self, first: int, last: int, chance: float) -> bytes:
+        """The key of any block from `first` to before `last`, one as likely as another for a `chance` from 0 to below 1
+        that is (but for how long they are).
+        """
+        ...
+
     def entry(self, number: int) -> Entry:
         """A block, read."""
         ...

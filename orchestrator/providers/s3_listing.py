@@ -36,17 +36,26 @@ def unlisted(owner: str, words: str) -> RowsUnreadable:
 
 
 class Listing:
-    """One page."""
+    """One page, as it came. It is looked into once something is asked of it, and then raises if it is no whole one."""
 
-    def __init__(self, entries: _Entries, more: bool) -> None:
-        self._entries, self.more = entries, more
+    def __init__(self, document: _Document) -> None:
+        self._document = document
+
+    @property
+    def more(self) -> bool:
+        """There is more behind the last entry.
+
+        Raises:
+            RowsUnreadable: it is no whole listing.
+        """
+        return self._document.more
 
     @property
     def count(self) -> int:
         """Number of entries.
 
         Raises:
-            RowsUnreadable: tags and keys are not as many as entries.
+            RowsUnreadable: it is no whole listing, or tags and keys are not as many as entries.
         """
         return self._entries.count
 
@@ -55,12 +64,25 @@ class Listing:
         """See `Page.blocks`."""
         return self._entries.blocks
 
+    @property
+    def _entries(self) -> _Entries:
+        return self._document.entries
+
     def join(self, other: Page) -> bool:
-        """See `Page.join`."""
-        if not isinstance(other, Listing) or not self._entries.same(other._entries):
+        """See `Page.join`; what is the same to the last byte is not even looked into."""
+        if not isinstance(other, Listing):
             return False
-        self._entries = other._entries
+        if self._document.same(other._document):
+            self._document = other._document
+            return True
+        if not self._entries.same(other._entries):
+            return False
+        self._document.entries = other._entries
         return True
+
+    def some_key(self, first: int, last: int, chance: float) -> bytes:
+        """See `Page.some_key`."""
+        return self._entries.some_key(first, last, chance)
 
     def key(self, number: int) -> bytes:
         """The key of a block.
@@ -84,42 +106,50 @@ class Listing:
 
 
 class _Entries:
-    """The entries of a page as one text, from the first one's tag to the last one's; read once something is asked."""
+    """The entries of a page: a part of its text, from the first one's tag to the last one's, that is not copied."""
 
-    def __init__(self, owner: str, text: bytes, tag: bytes, encoded: bool, told: int | None) -> None:
+    def __init__(self, owner: str, text: bytes, part: slice, tag: bytes, *, encoded: bool, told: int | None) -> None:
         self._owner, self._text, self._encoded = owner, text, encoded
+        self._from, self._to = part.start, part.stop
         self._told = told
         """How many there are by the server's own word."""
         self._begin, self._end = b"<%b>" % tag, b"</%b>" % tag
 
     def same(self, other: _Entries) -> bool:
         """Whether both were written alike, and mean the same by it."""
-        return (self._text, self._begin, self._encoded) == (other._text, other._begin, other._encoded)
+        if self is other:
+            return True
+        alike = (self._begin, self._encoded) == (other._begin, other._encoded)
+        return alike and self._text[self._from : self._to] == other._text[other._from : other._to]
 
     @cached_property
     def count(self) -> int:
         if self._told is not None and self._told == self._seams():
             return self._told
         if (count := self._counted()) is None:
-            self._text = _plain(self._owner, b"<r>%b</r>" % self._text)[3:-4]
+            self._text = _plain(self._owner, b"<r>%b</r>" % self._text[self._from : self._to])[3:-4]
+            self._from, self._to = 0, len(self._text)
             count = self._counted()
         if count is None:
-            raise unlisted(self._owner, f"{self._text.count(self._begin)} entries, {self._text.count(b'<Key>')} keys")
+            raise unlisted(self._owner, f"{self._number(self._begin)} entries, {self._number(b'<Key>')} keys")
         return count
 
     def _seams(self) -> int:
         """Number of entries that begin with a key, right after the one before: a sixth of the time of a full count."""
         first = self._begin + b"<Key>"
-        return self._text.count(self._end + first) + self._text.startswith(first)
+        return self._number(self._end + first) + self._text.startswith(first, self._from, self._to)
 
     def _counted(self) -> int | None:
         """Number of entries; None where not each of them begins, ends and has a key."""
-        count = self._text.count(self._begin)
-        return count if count == self._text.count(self._end) == self._text.count(b"<Key>") else None
+        count = self._number(self._begin)
+        return count if count == self._number(self._end) == self._number(b"<Key>") else None
+
+    def _number(self, words: bytes) -> int:
+        return self._text.count(words, self._from, self._to)
 
     @cached_property
     def blocks(self) -> list[bytes]:
-        found = self._text.split(self._begin)[1:]
+        found = self._text[self._from : self._to].split(self._begin)[1:]
         if len(found) != self.count:
             raise unlisted(self._owner, f"{len(found)} entries, where it says {self.count}")
         return found
@@ -129,7 +159,16 @@ class _Entries:
         return self.entry(self.count - 1)
 
     def key(self, number: int) -> bytes:
-        found = _KEY.search(self._block(number))
+        return self._key(self._block(number), 0)
+
+    def some_key(self, first: int, last: int, chance: float) -> bytes:
+        if (first, last) != (0, self.count):
+            return self.key(first + int(chance * (last - first)))
+        at = self._text.find(b"<Key>", self._from + int(chance * (self._to - self._from)), self._to)
+        return self._key(self._text, at) if at >= 0 else self.key(0)
+
+    def _key(self, text: bytes, at: int) -> bytes:
+        found = _KEY.search(text, at)
         if found is None:
             raise unlisted(self._owner, "an entry without a key")
         return self._decoded(found[1])
@@ -153,9 +192,9 @@ class _Entries:
     def _block(self, number: int) -> bytes:
         """One block; the first and the last are found without cutting the page."""
         if number == 0 and self.count:
-            return self._text[: self._text.index(self._end)]
+            return self._text[self._from : self._text.index(self._end, self._from)]
         if number == self.count - 1:
-            return self._text[self._text.rindex(self._begin) :]
+            return self._text[self._text.rindex(self._begin, self._from, self._to) : self._to]
         return self.blocks[number]
 
     def _decoded(self, raw: bytes) -> bytes:
@@ -174,25 +213,50 @@ def seconds(text: bytes) -> float:
 
 
 def parse(owner: str, body: bytes, versions: bool, lean: bool) -> Listing:
-    """A page of a listing (ListObjectsV2, or ListObjectVersions with `versions`) of the copy `owner`.
-
-    Raises:
-        RowsUnreadable: it is none, or not whole.
-    """
-    root = b"ListVersionsResult" if versions else b"ListBucketResult"
-    if not body.rstrip().endswith(b"</" + root + b">"):
-        raise unlisted(owner, f"no whole {root.decode()}: {body[:200]!r}")
-    # Not every page has a `!`, and one byte is found a hundred times as fast as two.
-    if b"!" in body and b"<!" in body:
-        body = _plain(owner, body)
-    try:
-        return _cut(owner, body, versions, lean)
-    except RowsUnreadable:
-        return _cut(owner, _plain(owner, body), versions, lean)
+    """A page of a listing (ListObjectsV2, or ListObjectVersions with `versions`) of the copy `owner`."""
+    return Listing(_Document(owner, body, versions, lean))
 
 
-def _cut(owner: str, body: bytes, versions: bool, lean: bool) -> Listing:
-    """A page whose tags are plain: its entries, and what stands around them.
+class _Document:
+    """An answer of a server, read once something is asked."""
+
+    def __init__(self, owner: str, body: bytes, versions: bool, lean: bool) -> None:
+        self._owner, self._body, self._versions, self._lean = owner, body, versions, lean
+
+    def same(self, other: _Document) -> bool:
+        """Whether the same answer is to be read alike."""
+        return (self._body, self._versions, self._lean) == (other._body, other._versions, other._lean)
+
+    @property
+    def more(self) -> bool:
+        return self._read[1]
+
+    @cached_property
+    def entries(self) -> _Entries:
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[_Entries, bool]:
+        """Its entries, and whether there are more.
+
+        Raises:
+            RowsUnreadable: it is no listing, or not whole.
+        """
+        owner, body = self._owner, self._body
+        root = b"ListVersionsResult" if self._versions else b"ListBucketResult"
+        if not body.rstrip().endswith(b"</" + root + b">"):
+            raise unlisted(owner, f"no whole {root.decode()}: {body[:200]!r}")
+        # Not every page has a `!`, and one byte is found a hundred times as fast as two.
+        if b"!" in body and b"<!" in body:
+            body = _plain(owner, body)
+        try:
+            return _cut(owner, body, self._versions, self._lean)
+        except RowsUnreadable:
+            return _cut(owner, _plain(owner, body), self._versions, self._lean)
+
+
+def _cut(owner: str, body: bytes, versions: bool, lean: bool) -> tuple[_Entries, bool]:
+    """A page whose tags are plain: its entries, and whether there are more.
 
     Raises:
         RowsUnreadable: they are not, or something is missing.
@@ -205,7 +269,7 @@ def _cut(owner: str, body: bytes, versions: bool, lean: bool) -> Listing:
     begin, end = b"<%b>" % tag, b"</%b>" % tag
     first, last = body.find(begin), body.rfind(end)
     stop = last + len(end)
-    text, around = (body[first:stop], body[:first] + body[stop:]) if 0 <= first < last else (b"", body)
+    part, around = (slice(first, stop), body[:first] + body[stop:]) if 0 <= first < last else (slice(0, 0), body)
     if any(word in around for word in (begin, end, b"<Key>", b":Key>")):
         raise unlisted(owner, "a key or a part of an entry stands beside the entries")
     truncated = re.search(rb"<IsTruncated>\s*(\w+)\s*</IsTruncated>", around)
@@ -213,7 +277,8 @@ def _cut(owner: str, body: bytes, versions: bool, lean: bool) -> Listing:
         raise unlisted(owner, "it does not say whether it is truncated")
     encoded = b"<EncodingType>url</EncodingType>" in around
     told = _TOLD.search(around)
-    return Listing(_Entries(owner, text, tag, encoded, int(told[1]) if told else None), truncated[1] == b"true")
+    entries = _Entries(owner, body, part, tag, encoded=encoded, told=int(told[1]) if told else None)
+    return entries, truncated[1] == b"true"
 
 
 def _plain(owner: str, body: bytes) -> bytes:

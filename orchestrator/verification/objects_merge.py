@@ -24,7 +24,8 @@ class Feed:
         """Blocks from here on are beyond the range."""
         self.over = False
         """Nothing comes after the page at hand."""
-        self.last_key, self.last_version = after, ""
+        self.first_key = self.last_key = after
+        self.last_version = ""
         self.listed = 0
 
     @property
@@ -49,7 +50,7 @@ class Feed:
             raise Unsorted(f"{first!r} is listed after {self.last_key!r}")
         if last.key < first:
             raise Unsorted(f"{last.key!r} is listed after {first!r}")
-        self.last_key, self.last_version = last.key, last.version
+        self.first_key, self.last_key, self.last_version = first, last.key, last.version
         self.cut(until)
 
     def cut(self, until: bytes | None) -> None:

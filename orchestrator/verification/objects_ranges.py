@@ -9,7 +9,7 @@ again, for work goes on until every range is read to its end. A wrong guess cost
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Probe = Callable[[bytes], Awaitable[bytes | None]]
@@ -34,6 +34,18 @@ class Range:
     """Cannot be cut before so many pages were read."""
     top: str = TOP
     """Beyond it there was no key but `high` when somebody looked."""
+    page: tuple[bytes, bytes] | None = None
+    """The first and the last key of the page that was read last."""
+
+    def passed(self, first: bytes, last: bytes) -> None:
+        """A page was read, from one key to another."""
+        self.pages += 1
+        self.page = first, last
+
+    @property
+    def shared(self) -> int | None:
+        """How many characters all keys of its last page have in common; None: no page was read."""
+        return None if self.page is None else _alike(*map(_text, self.page))
 
     def cut(self, at: bytes) -> Range | None:
         """Keep what is until `at`; the rest, or None where it is too late for that."""
@@ -71,21 +83,30 @@ class _Search:
     async def run(self) -> list[bytes]:
         here, high = _text(self.range_.reached), self.range_.high
         self.top = self.range_.top if high is None else min(self.range_.top, _text(high))
-        shared, first = await self._shared(here)
-        if first is None:
+        paged = self.range_.shared
+        shared, first = await self._shared(here, paged)
+        if first is None and (shared == len(here) or shared != paged):
             return []
-        met = sorted(await self._beyond(here[:shared], first))
-        if len(met) < self.most:
-            return [first, *met]
-        return [met[n * len(met) // self.most] for n in range(self.most)]
+        low = ord(here[shared]) if first is None else _next(first, here[:shared], "\x00")
+        met = await self._beyond(here[:shared], low)
+        places = sorted(place for key, place in met.items() if key != first)
+        if len(places) < self.most:
+            return places if first is None else [first, *places]
+        # From the end on, for what lies before the first place is part of what is read already.
+        return sorted(places[-1 - n * len(places) // self.most] for n in range(self.most))
 
-    async def _shared(self, here: str) -> tuple[int, bytes | None]:
-        """How many characters of `here` all the rest shares, and the first key that goes on otherwise."""
+    async def _shared(self, here: str, paged: int | None) -> tuple[int, bytes | None]:
+        """How many characters of `here` all the rest shares, and the first key that goes on otherwise.
+
+        What shares more than a page does is no more than a page or two: so far is not asked, and no key is told.
+        """
+        low, high = self._known(here), len(here)
+        if limited := paged is not None and paged < high:
+            high = paged + 1
         # What lies between two keys shares all that they share, and most often no more: so that is asked first.
-        low, high = _alike(here, self.top), len(here)
         lengths, first = [low], None
         # Beyond "" + TOP there is nothing; beyond all of `here` + TOP lies what does not begin with it.
-        while low < high:
+        while low < high - (limited and first is None):
             for length, key in zip(lengths, await self._after(*(here[: n + 1] + TOP for n in lengths)), strict=True):
                 if key is None:
                     low = length + 1
@@ -93,25 +114,34 @@ class _Search:
                     high, first = length, key
                     break
             lengths = _spaced(low, high, self.most)
-        return low, first or (await self._after(here))[0]
+        if first is None and not limited:
+            [first] = await self._after(here)
+        return low, first
 
-    async def _beyond(self, prefix: str, first: bytes) -> set[bytes]:
-        """Keys with later characters after `prefix` than `first` has, from a search for the last one."""
-        low, high = _next(first, prefix, "\x00"), ord(TOP)
+    def _known(self, here: str) -> int:
+        """How many characters of `here` all the rest shares by what is known of its end."""
+        shared = _alike(here, self.top)
+        mine, its = here[shared : shared + 1], self.top[shared:]
+        return shared + 1 if len(mine) == len(its) == 1 and ord(its) == ord(mine) + 1 else shared
+
+    async def _beyond(self, prefix: str, low: int) -> dict[bytes, bytes]:
+        """Keys with later characters after `prefix` than `low`, each with the last place known to lie before it."""
+        high = ord(TOP)
         if self.top.startswith(prefix) and self.top != prefix:
             high = ord(self.top[len(prefix)]) + 1
-        met: set[bytes] = set()
-        kinds = [ord(kind) for kind in KIND_TOPS]
+        met: dict[bytes, bytes] = {}
         while len(met) < self.most and high - low > 1:
-            kinds = [code for code in kinds if low < code < high]
-            codes, kinds = kinds[: self.most] or _spaced(low + 1, high, self.most), kinds[self.most :]
+            # Mostly what comes is of the same kind; where not, the kind's end tells in the same round.
+            end = next((ord(kind) for kind in KIND_TOPS if low < ord(kind) < high), high)
+            codes = sorted({*_spaced(low + 1, end, self.most), end} - {high})
             keys = await self._after(*(prefix + chr(code) for code in codes))
             for code, key in zip(codes, keys, strict=True):
                 low, high = (low, min(high, code)) if key is None else (max(code, _next(key, prefix, TOP)), high)
-            met.update(key for key in keys if key is not None)
+                if key is not None:
+                    met[key] = (prefix + chr(code)).encode()
             if not codes or self.left <= 0:
                 break
-        return met - {first}
+        return met
 
     async def _after(self, *texts: str) -> list[bytes | None]:
         """The first key of the range beyond each text."""
@@ -129,9 +159,11 @@ class _Search:
 
 
 def _spaced(low: int, high: int, most: int) -> list[int]:
-    """Some numbers from `low` on and below `high`, evenly spaced; none that no character has."""
-    found = {low + (high - low) * (n + 1) // (most + 1) for n in range(most)} if low < high else set[int]()
-    return sorted(found - set(SURROGATES))
+    """Some numbers from `low` on and below `high`, evenly spaced; all if they are few; none that no character has."""
+    found: Iterable[int] = range(low, high)
+    if high - low > 2 * most:
+        found = (low + (high - low) * n // (most + 1) for n in range(1, most + 1))
+    return sorted(set(found) - set(SURROGATES))
 
 
 def _next(key: bytes, prefix: str, otherwise: str) -> int:

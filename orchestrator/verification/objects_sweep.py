@@ -71,6 +71,7 @@ class Sweep:
     _searches: dict[int, asyncio.Future[list[bytes]]] = field(default_factory=dict)
     """For places to cut a range, by its identity."""
     _idle: int = 0
+    _probes: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def run(self) -> None:
@@ -132,7 +133,9 @@ class Sweep:
 
     async def _cut(self, range_: Range) -> None:
         async def probe(after: bytes) -> bytes | None:
-            page = await self.sources[0].page(after, "", self.versions, most=1)
+            self._probes += 1  # of each copy in turn: any key is a place to cut, and what it costs is shared
+            source = self.sources[self._probes % len(self.sources)]
+            page = await source.page(after, "", self.versions, most=1)
             return page.key(0) if page.count else None
 
         search = asyncio.ensure_future(find_cuts(range_, probe, self._idle + 1))
@@ -154,7 +157,7 @@ class Sweep:
         while True:
             if await self._fill(feeds, range_):
                 async with self._changed:
-                    range_.pages += 1
+                    range_.passed(feeds[0].first_key, feeds[0].last_key)
                     self._changed.notify_all()
             for feed in feeds:
                 feed.cut(range_.high)
@@ -164,7 +167,7 @@ class Sweep:
             count = pass_equal(feeds)
             self._pass(count)
             if count and (page := feeds[0].page):
-                self._offer(partial(page.key, begin + random.randrange(count)))
+                self._offer(partial(page.some_key, begin, begin + count, random.random()))
                 self._in_order(feeds, range_, page.key(begin + count - 1))
             if any(f.empty and not f.over for f in feeds):
                 continue

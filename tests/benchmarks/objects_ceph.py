@@ -2,75 +2,79 @@
 
     python -m tests.benchmarks.objects_ceph [--objects 100000] [--rounds 3]
 
-The zones do not replicate meanwhile: each side is filled by itself, so that they differ as planted. That takes minutes.
+A listing reads nothing but a bucket's index, so that alone is laid (see `ceph_index`), as a replication of so many
+objects would have left it in both zones: users see the same bytes there, but for what is planted.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from orchestrator.lab import state
-from orchestrator.lab.ceph import missing_programs
-from orchestrator.lab.realm import SYSTEM
-from orchestrator.providers.s3_wire import Wire
-from tests.benchmarks.measure import Row, table
-from tests.benchmarks.objects import ACCESS, ROUNDS, SECRET, Sides, instance, measured, names, planted
+from orchestrator.lab.ceph import Cluster, missing_programs
+from orchestrator.lab.realm import USER
+from tests.benchmarks.measure import ROOT, Row, table
+from tests.benchmarks.objects import ACCESS, ROUNDS, SECRET, Sides, measured, names, planted
 from tests.benchmarks.rows_world import MEMORY
 from tests.ceph.world import World
 from tests.integration.drills import home_with_lab
 
-WRITERS = 24
 KINDS = ("even", "skewed")
-KEYS = {ACCESS: SYSTEM[0], SECRET: SYSTEM[1]}
-"""The system's user: it may write to zones that take no writes from others."""
+KEYS = {ACCESS: USER[0], SECRET: USER[1]}
+DEBIAN_PYTHON = "/usr/bin/python3"
 
 
-async def fill(address: str, count: int, kind: str, altered: bool) -> None:
-    """The objects of a bucket."""
-    wire, keys = Wire(instance(address)), names(count, kind)
-    gone, other = planted(keys) if altered else (set(), set())
-    waiting = iter([k for k in keys if k not in gone])
-
-    async def writer() -> None:
-        for key in waiting:
-            reply = await wire.ask("PUT", key, body=key + (b"!" if key in other else b""))
-            assert reply.status == 200, reply
-
-    await asyncio.gather(*(writer() for _ in range(WRITERS)))
-    wire.close()
-
-
-async def fill_both(sides: Sides) -> None:
-    """Both at once: each zone has a store of its own."""
-    await asyncio.gather(*(fill(p, sides.count, sides.kind, n > 0) for n, p in enumerate(sides.places)))
+def lay(world: World, bucket: str, count: int, kind: str) -> None:
+    """A bucket with so many entries in zones a and b, which differ as planted."""
+    world.join()
+    world.make(bucket, versioned=False)
+    keys = names(count, kind)
+    for size in {len(key) for key in keys}:
+        world.client("a").put_object(Bucket=bucket, Key="~" * size, Body=b"a pattern")
+    world.settles(bucket, "b")
+    world.part()
+    gone, other = planted(keys)
+    index(world.realm.zones["a"], bucket, keys, set())
+    index(world.realm.zones["b"], bucket, [key for key in keys if key not in gone], other)
 
 
-def ceph_rows(count: int, program: str | None, rounds: int = ROUNDS) -> list[Row]:
+def md5(content: bytes) -> bytes:
+    """As an ETag has it."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
+
+
+def index(zone: Cluster, bucket: str, keys: Sequence[bytes], other: set[bytes]) -> None:
+    """The entries of a bucket in one zone; the content of some is another there."""
+    lines = b"".join(b"%b\t%b\n" % (key, md5(key + (b"!" if key in other else b""))) for key in keys)
+    number = zone.admin("bucket", "stats", f"--bucket={bucket}")["id"]
+    words = [DEBIAN_PYTHON, "tests/benchmarks/ceph_index.py", str(zone.conf), f"{zone.name}.rgw.buckets.index", number]
+    subprocess.run(words, input=lines, check=True, cwd=ROOT)
+
+
+def ceph_rows(counts: Sequence[int], program: str | None, rounds: int = ROUNDS) -> list[Row]:
     """Even and skewed keys, `program` is the peer's; no rows where Ceph is not installed."""
     if missing := missing_programs():
         print(f"no Ceph here ({', '.join(missing)}): its rows are left out", file=sys.stderr)
         return []
     found = []
     with tempfile.TemporaryDirectory(prefix="drctl-bench-") as home, pytest.MonkeyPatch.context() as patch:
-        for name, value in {"DRCTL_LAB_DATA": MEMORY, **KEYS}.items():
-            patch.setenv(name, value)
+        patch.setenv("DRCTL_LAB_DATA", MEMORY)
         with home_with_lab(Path(home), "--buckets", estate="lab-buckets"):
             world = World(state.require(Path(home) / "lab"), Path(home))
-            for kind in KINDS:
-                world.make(kind, versioned=False)
-            world.part()
-            for kind in KINDS:
-                places = tuple(f"{world.realm.zones[c].address}/{kind}" for c in "ab")
+            for kind, count in ((kind, count) for count in counts for kind in KINDS):
+                lay(world, f"{kind}-{count}", count, kind)
+                places = tuple(f"{world.realm.zones[c].address}/{kind}-{count}" for c in "ab")
                 sides = Sides(places=places, count=count, kind=kind, keys=KEYS)
-                asyncio.run(fill_both(sides))
                 found += measured(sides, ", real Ceph", program, rounds)
     return found
 
@@ -81,7 +85,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
-    print(table(ceph_rows(asked.objects, os.environ.get("RCLONE") or shutil.which("rclone"), asked.rounds)))
+    print(table(ceph_rows([asked.objects], os.environ.get("RCLONE") or shutil.which("rclone"), asked.rounds)))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
     parts: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
         "endpoints": lambda _: endpoint_rows(),
         "objects": lambda asked: object_rows(sorted({SHIPPED, asked.objects}), program),
-        "ceph": lambda _: ceph_rows(SHIPPED, program),
+        "ceph": lambda asked: ceph_rows(sorted({SHIPPED, asked.objects}), program),
         "rows": lambda asked: rows_rows(asked.rows),
     }
     parser.add_argument("--part", action="append", choices=tuple(parts))

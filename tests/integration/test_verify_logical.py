@@ -29,12 +29,12 @@ INSERT INTO partial SELECT g, 's' FROM generate_series(1, 10) g; INSERT INTO pri
 """
 OTHER_ORDER = TABLES.replace("office text, no int, holder text", "holder text, no int, office text")
 SLOW = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END';
 CREATE TRIGGER slow BEFORE INSERT ON licence FOR EACH ROW EXECUTE FUNCTION slow();
 ALTER TABLE licence ENABLE REPLICA TRIGGER slow
 """
-BACKLOG = 12
-"""Rows that wait to be applied, 0.1 s each: a lag above 1 s, and a steady one."""
+BACKLOG = 5
+"""Rows that wait to be applied, 0.3 s each: a lag of 1.2 s at least, which a client on a busy machine keeps up, too."""
 MOST_BEHIND = 64 * 1024
 """Bytes of log that clients let the replica be behind: some 300 updates."""
 SETTINGS = ("wal_level=logical",)
@@ -134,6 +134,7 @@ def test_a_logical_replica_that_lags_is_proven_without_locks(logical: Pair) -> N
 
     logical.b.sql(SLOW)
     with Writer(logical.a, fill):
+        wait_for(lambda: written() - applied() >= BACKLOG, 20, "the replica to lag")
         proof = prove(logical, Part.CONTENT)
         still_behind = written() - applied()
     logical.b.sql("DROP TRIGGER slow ON licence")

@@ -163,6 +163,15 @@ def test_a_page_whose_keys_are_not_as_many_as_its_entries_is_refused_where_it_is
         asyncio.run(swept(copies, False))
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(("first", "last"), [(0, 50), (10, 30), (49, 50)])
+def test_any_key_of_a_part_of_a_page_may_be_chosen_and_no_other(first: int, last: int, cut: bool) -> None:
+    keys = [b"some %02d" % n for n in range(50)]
+    page = page_of("x@a", [entry(k) for k in keys], more=True)
+    assert not cut or len(page.blocks) == 50
+    assert {page.some_key(first, last, n / 1000) for n in range(1000)} == set(keys[first:last])
+
+
 def test_copies_that_list_a_key_less_go_on_with_pages_that_begin_alike() -> None:
     """Else one key less would shift every page after it, and no two pages would be equal again."""
     made = [entry(b"%04d" % n) for n in range(2000)]
