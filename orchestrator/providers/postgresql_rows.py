@@ -96,7 +96,7 @@ class PostgresRows:
 
     async def pulse(self) -> float:
         """Time a small commit that is flushed to the primary's disk and waits for no replica."""
-        if self._heart is None:
+        if self._heart is None or not self._heart.usable:  # it is cut where nobody waits for its answer any more
             self._heart = await Session.open(self._instance)
         begun = time.monotonic()
         await self._heart.run("SELECT pg_logical_emit_message(true, 'drctl', 'pulse')", within_s=CONNECT_WITHIN_S)

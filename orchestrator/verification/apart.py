@@ -120,7 +120,7 @@ def apart_proof(table: Table, sameness: Sameness, swept: Swept, found: Found, re
 
 async def _sums(job: ApartJob, side: Side) -> Mapping[int, Digest]:
     sums: dict[int, Digest] = {}
-    for span in spans_of(side.table, True):
+    for span in spans_of(side.table):
         begun = time.monotonic()
         read = await side.view.buckets(side.table, job.form, span, job.of)
         await job.brake.rest(time.monotonic() - begun)
@@ -162,7 +162,7 @@ def _multiset(mine: Sequence[RowPrint], others: Sequence[RowPrint]) -> list[str]
 
 async def _prints(job: ApartJob, side: Side, buckets: tuple[int, ...]) -> list[RowPrint]:
     found: list[RowPrint] = []
-    for span in spans_of(side.table, True):
+    for span in spans_of(side.table):
         found += await side.view.prints(side.table, job.form, (span,), buckets, job.of)
     return found
 

@@ -15,13 +15,14 @@ from orchestrator.verification.options import Pace
 from orchestrator.verification.pacing import Brake
 
 FROZEN_PAGES = 1024
-LIVE_PAGES = 128
-"""What is read at once. Live it is little: the less time between the two reads, the fewer rows change in between."""
+LIVE_PAGES = 512
+GENTLE_PAGES = 128
+"""What is read at once. Live it is less: the less time between the two reads, the fewer rows change in between; but
+each read also waits for its turn at a busy processor, and for the replica.
+"""
 PARTS = 16
 """What is read at once is told in so many parts, so that what differs need not be read again to be halved."""
 LEAF_PAGES = 1
-LIVE_LEAF_PAGES = 8
-"""Live a part is not cut further: by then other rows of it would differ."""
 SPLIT = 64
 TOGETHER = 512
 """Spans that are read again together."""
@@ -60,7 +61,9 @@ class Job:
     @property
     def at_once(self) -> int:
         """Pages that are read at once."""
-        return FROZEN_PAGES if self.ground.frozen and not self.brake.gentle else LIVE_PAGES
+        if self.brake.gentle:
+            return GENTLE_PAGES
+        return FROZEN_PAGES if self.ground.frozen else LIVE_PAGES
 
 
 @dataclass
@@ -82,9 +85,9 @@ class Sweep:
     """Times that it was gone on with."""
 
 
-def spans_of(table: Table, frozen: bool) -> tuple[Span, ...]:
+def spans_of(table: Table) -> tuple[Span, ...]:
     """A table in spans; the last one is open, for rows that came after the catalogue was read."""
-    step = FROZEN_PAGES if frozen else LIVE_PAGES
+    step = FROZEN_PAGES
     starts = range(0, max(table.pages, 1), step)
     return tuple(Span(first=s, last=s + step if s + step < table.pages else None) for s in starts)
 
@@ -128,11 +131,11 @@ def _tail(first: int) -> Iterator[Span]:
     yield Span(first=first)
 
 
-def is_leaf(span: Span, pages: int, size: int = LEAF_PAGES) -> bool:
+def is_leaf(span: Span, pages: int) -> bool:
     """Fine enough to look at single rows."""
     if span.last is None:
         return span.first > pages + LEAF_PAGES
-    return span.last - span.first <= size
+    return span.last - span.first <= LEAF_PAGES
 
 
 async def sweep(
@@ -226,18 +229,21 @@ def _note_trouble(batch: Batch, error: RowsUnreadable, found: Sweep) -> None:
 
 
 async def narrow(job: Job, spans: Sequence[Span], replica: str) -> Sweep:
-    """Cut differing spans finer until they are leaves; the differing leaves are in the result."""
-    pages, size = job.table.pages, LEAF_PAGES if job.ground.frozen else LIVE_LEAF_PAGES
-    leaves = Sweep(differing=[s for s in spans if is_leaf(s, pages, size)])
-    coarse = [s for s in spans if not is_leaf(s, pages, size)]
+    """Cut differing spans finer until they are leaves; the differing leaves are in the result.
+
+    Live, what was only changed between two reads is mostly the same by now, and drops out without a row being listed.
+    """
+    pages = job.table.pages
+    leaves = Sweep(differing=[s for s in spans if is_leaf(s, pages)])
+    coarse = [s for s in spans if not is_leaf(s, pages)]
     while coarse and leaves.trouble is None:
         parts = [part for span in sorted(coarse, key=_first) for part in split(span, pages)]
         together = [tuple(parts[n : n + TOGETHER]) for n in range(0, len(parts), TOGETHER)]
         found = (await sweep(job.quietly(), together, [replica]))[replica]
         leaves.damaged += found.damaged
         leaves.trouble = found.trouble
-        leaves.differing += [s for s in found.differing if is_leaf(s, pages, size)]
-        coarse = [s for s in found.differing if not is_leaf(s, pages, size)]
+        leaves.differing += [s for s in found.differing if is_leaf(s, pages)]
+        coarse = [s for s in found.differing if not is_leaf(s, pages)]
     return leaves
 
 

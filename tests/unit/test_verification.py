@@ -151,9 +151,9 @@ def test_a_faithful_replica_is_never_called_different(history: list[int], moment
 
 
 @settings(deadline=None)
-@given(st.integers(0, 100_000), st.booleans())
-def test_spans_cover_a_table_without_gap_or_overlap(pages: int, frozen: bool) -> None:
-    spans = spans_of(table(pages=pages), frozen)
+@given(st.integers(0, 100_000))
+def test_spans_cover_a_table_without_gap_or_overlap(pages: int) -> None:
+    spans = spans_of(table(pages=pages))
     assert spans[0].first == 0
     assert spans[-1].last is None
     assert all(left.last == right.first for left, right in pairwise(spans))
