@@ -74,6 +74,7 @@ class Session:
     def __init__(self, instance: str, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
         self._instance = instance
         self._connection = connection
+        self._severed = False
 
     @classmethod
     async def open(cls, instance: Instance, database: str = "", within_s: float = CONNECT_WITHIN_S) -> Session:
@@ -110,7 +111,7 @@ class Session:
     @property
     def usable(self) -> bool:
         """Whether the connection still stands, as far as we know."""
-        return not self._connection.closed
+        return not (self._severed or self._connection.closed)
 
     async def run(
         self, statement: Statement, params: Seq[object] | None = None, within_s: float = STATEMENT_WITHIN_S
@@ -129,7 +130,7 @@ class Session:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             self._sever()
-            await asyncio.wait({work})
+            await asyncio.gather(work, return_exceptions=True)  # nobody wants to hear that it failed by this
             raise
         except psycopg.Error as error:
             raise translate(self._instance, error) from error
@@ -143,6 +144,7 @@ class Session:
         return await cursor.fetchall() if cursor.description else []
 
     def _sever(self) -> None:
+        self._severed = True
         with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)
 
