@@ -22,15 +22,14 @@ EVERY_S = 0.05
 RECENT = 8
 """So many of the last commits tell whether the primary suffers now."""
 SUFFERS = 2.0
-SUFFERS_AT_FULL_SPEED = 4.0
-"""It does where they take so many times what they took before; where no share was asked for, some is accepted."""
+"""It does where they take so many times what they took before."""
 MOST_REST = 16.0
 REST_MOST_S = 30.0
 
 
 class Brake:
-    """Rests between reads, so that servers are read at most `share` (above 0, at most 1) of the time; a smaller one
-    while the primary suffers.
+    """Rests between reads, so that servers are read at most `share` (above 0, at most 1) of the time; longer while the
+    primary suffers. A share of 1 never rests.
     """
 
     def __init__(self, share: float = 1.0) -> None:
@@ -46,15 +45,14 @@ class Brake:
 
     async def rest(self, worked_s: float) -> None:
         """After a read that took so long."""
-        self._more = min(MOST_REST, self._more * 2) if self._suffers() else max(1.0, self._more / 2)
-        if rest_s := worked_s * (self._more / self.share - 1):
-            await asyncio.sleep(min(REST_MOST_S, rest_s))
+        if self.gentle:
+            self._more = min(MOST_REST, self._more * 2) if self._suffers() else max(1.0, self._more / 2)
+            await asyncio.sleep(min(REST_MOST_S, worked_s * (1 / self.share - 1) * self._more))
 
     def _suffers(self) -> bool:
         if not self._alone or len(self._during) < RECENT:
             return False
-        most = SUFFERS if self.gentle else SUFFERS_AT_FULL_SPEED
-        return (rank(self._during[-RECENT:], 50) or 0) > most * (rank(self._alone, 50) or 0)
+        return (rank(self._during[-RECENT:], 50) or 0) > SUFFERS * (rank(self._alone, 50) or 0)
 
     async def watch(self, primary: RowSource) -> None:
         """Time commits until cancelled; ends by itself where the primary takes none."""
