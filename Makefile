@@ -20,6 +20,8 @@ $(READY): requirements/all.txt pyproject.toml
 	@# named with an extra somewhere, and refuses it for having no hash, as soon as there is a newer one than the locked.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/all.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip --disable-pip-version-check check >/dev/null || \
+	  { $(BIN)/python -m pip check; echo "error: the lock is not complete; hint: make lock" >&2; exit 2; }
 	@touch $@
 
 drill: $(READY) ## a real drill: lab up, check, verify, centre A lost -> B, evidence, lab down
