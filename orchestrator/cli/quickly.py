@@ -25,5 +25,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     gc.freeze()  # the topology and the code stay as long as we do
     gc.set_threshold(*GARBAGE)
+    kept: list[T] = []
+
+    async def keep() -> None:
+        kept.append(await work)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        runner.run(keep())  # not `work`: the runner writes out twice what its task returned, to give SIGINT back (3.11)
+    return kept[0]

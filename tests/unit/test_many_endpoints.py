@@ -190,3 +190,29 @@ async def test_watching_for_hours_holds_memory_flat() -> None:
         finally:
             tracemalloc.stop()
     assert grown < 40 * 200, "each look of 8 instances leaves something behind"
+
+
+class Counting:
+    """Looks that take a turn or two; how many were under way at the most."""
+
+    kind = Kind(name="http-app", nature=Nature.ACTIVE)
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    async def read(self, service: Service, instance: Instance, within_s: float) -> Reading:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.001)
+        self.now -= 1
+        return Reading(instance=instance.id, reach=Reach.ANSWERED, took_s=0.001)
+
+
+async def test_looks_that_end_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.observer.HOLD_S", 3600.0)
+    count, prober = 3 * AT_ONCE, Counting()
+    topology = apps([f"127.0.0.1:{n}" for n in range(count)])
+    async with asyncio.timeout(20.0):
+        snapshot = await observe(topology, {"http-app": prober}, None, within_s=20.0)
+    assert len(snapshot.readings) == count
+    assert prober.most == AT_ONCE

@@ -68,3 +68,43 @@ async def test_a_kind_that_nothing_probes_is_unknown() -> None:
     snapshot = await observe(load(), {})
     assert {r.reach for r in snapshot.readings} == {Reach.UNKNOWN}
     assert all("nothing probes" in r.error for r in snapshot.readings)
+
+
+class Stuck:
+    """Ends only where it is told to; counts what is under way."""
+
+    def __init__(self) -> None:
+        self.kind = Kind(name="postgresql", nature=Nature.REPLICATED)
+        self.now = 0
+
+    async def read(self, service: Service, instance: Instance, within_s: float) -> Reading:
+        self.now += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.now -= 1
+        raise AssertionError
+
+
+async def test_no_look_outlives_an_observer_that_is_called_off() -> None:
+    topology, stuck = load(), Stuck()
+    looking = asyncio.create_task(observe(topology, {s.kind: stuck for s in topology.services()}, within_s=60.0))
+    while not stuck.now:
+        await asyncio.sleep(0)
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    await asyncio.sleep(0)
+    assert stuck.now == 0
+
+
+async def test_one_that_hangs_takes_nothing_from_the_others() -> None:
+    topology, stuck = load(), Stuck()
+    first = next(topology.services()).kind
+    probers = {s.kind: stuck if s.kind == first else Prober(pause_s=0.05) for s in topology.services()}
+    snapshot = await observe(topology, probers, within_s=0.1)
+    kinds = {i.id: s.kind for s in topology.services() for i in s.instances}
+    for reading in snapshot.readings:
+        hung = kinds[reading.instance] == first
+        assert reading.reach is (Reach.UNKNOWN if hung else Reach.ANSWERED)
+        assert not hung or 0.1 <= reading.took_s < 5.0
