@@ -82,6 +82,10 @@ class Page(Protocol):
         """The key of a block."""
         ...
 
+    def version(self, number: int) -> str:
+        """The version of a block; empty where it has none."""
+        ...
+
     def some_key(self, first: int, last: int, chance: float) -> bytes:
         """The key of any block from `first` to before `last`, one as likely as another for a `chance` from 0 to below 1
         that is (but for how long they are).

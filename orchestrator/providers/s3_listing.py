@@ -25,6 +25,7 @@ _NOISE = re.compile(
 )
 _FIELD = re.compile(rb"<(Key|VersionId|IsLatest|ETag|Size|LastModified|DeleteMarker)/?>([^<]*)")
 _KEY = re.compile(rb"<Key>([^<]*)</Key>")
+_VERSION = re.compile(rb"<VersionId>([^<]*)")
 _TOLD = re.compile(rb"<KeyCount>([0-9]{1,9})</KeyCount>")
 _REFERENCE = re.compile(rb"&#(x[0-9a-fA-F]+|[0-9]+);")
 _TIME = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?Z")
@@ -92,27 +93,54 @@ class Listing:
         """
         return self._entries.key(number)
 
+    def version(self, number: int) -> str:
+        """The version of a block; empty where it has none."""
+        return self._entries.version(number)
+
     def entry(self, number: int) -> Entry:
         """A block, read.
 
         Raises:
             RowsUnreadable: a field is missing or is not what it should be.
         """
-        return self._entries.last if number == self.count - 1 else self._entries.entry(number)
+        return self._entries.entry(number)
 
     def entries(self) -> list[Entry]:
         """All blocks, read."""
         return [self.entry(n) for n in range(self.count)]
 
 
+class Counts:
+    """Whether a server counts its entries right (`KeyCount`): counted over again on its first pages, and then on one in
+    EVERY; once it was wrong, nothing it says is believed. No comparison rests on it: what is compared is bytes.
+    """
+
+    FIRST, EVERY = 4, 8
+
+    def __init__(self) -> None:
+        self._pages = 0
+        self._wrong = False
+
+    def believed(self) -> bool:
+        """Whether the next page is taken at its word."""
+        self._pages += 1
+        return not self._wrong and self._pages > self.FIRST and self._pages % self.EVERY != 0
+
+    def judge(self, told: int, found: int) -> None:
+        """A page was counted over again."""
+        self._wrong = self._wrong or told != found
+
+
 class _Entries:
     """The entries of a page: a part of its text, from the first one's tag to the last one's, that is not copied."""
 
-    def __init__(self, owner: str, text: bytes, part: slice, tag: bytes, *, encoded: bool, told: int | None) -> None:
+    def __init__(
+        self, owner: str, text: bytes, part: slice, tag: bytes, *, encoded: bool, told: int | None, counts: Counts
+    ) -> None:
         self._owner, self._text, self._encoded = owner, text, encoded
         self._from, self._to = part.start, part.stop
-        self._told = told
-        """How many there are by the server's own word."""
+        self._told, self._counts = told, counts
+        """How many there are by the server's own word, and what that is worth."""
         self._begin, self._end = b"<%b>" % tag, b"</%b>" % tag
 
     def same(self, other: _Entries) -> bool:
@@ -124,8 +152,15 @@ class _Entries:
 
     @cached_property
     def count(self) -> int:
-        if self._told is not None and self._told == self._seams():
-            return self._told
+        if self._told is None:
+            return self._counted_over()
+        # No entries at all is never believed: nobody would look at what there is.
+        if not (self._told and self._counts.believed()) and self._told != self._seams():
+            self._counts.judge(self._told, found := self._counted_over())
+            return found
+        return self._told
+
+    def _counted_over(self) -> int:
         if (count := self._counted()) is None:
             self._text = _plain(self._owner, b"<r>%b</r>" % self._text[self._from : self._to])[3:-4]
             self._from, self._to = 0, len(self._text)
@@ -155,11 +190,15 @@ class _Entries:
         return found
 
     @cached_property
-    def last(self) -> Entry:
-        return self.entry(self.count - 1)
+    def last_key(self) -> bytes:
+        return self._key(self._block(self.count - 1), 0)
 
     def key(self, number: int) -> bytes:
-        return self._key(self._block(number), 0)
+        return self.last_key if number == self.count - 1 else self._key(self._block(number), 0)
+
+    def version(self, number: int) -> str:
+        found = _VERSION.search(self._block(number))
+        return found[1].decode() if found else ""
 
     def some_key(self, first: int, last: int, chance: float) -> bytes:
         if (first, last) != (0, self.count):
@@ -212,16 +251,19 @@ def seconds(text: bytes) -> float:
     return timegm((year, month, day, hour, minute, second)) + float(found[7] or 0)
 
 
-def parse(owner: str, body: bytes, versions: bool, lean: bool) -> Listing:
-    """A page of a listing (ListObjectsV2, or ListObjectVersions with `versions`) of the copy `owner`."""
-    return Listing(_Document(owner, body, versions, lean))
+def parse(owner: str, body: bytes, versions: bool, lean: bool, counts: Counts | None = None) -> Listing:
+    """A page of a listing (ListObjectsV2, or ListObjectVersions with `versions`) of the copy `owner`.
+
+    `counts` goes along with all pages of one copy; without it no count of the server is believed.
+    """
+    return Listing(_Document(owner, body, versions, lean, counts or Counts()))
 
 
 class _Document:
     """An answer of a server, read once something is asked."""
 
-    def __init__(self, owner: str, body: bytes, versions: bool, lean: bool) -> None:
-        self._owner, self._body, self._versions, self._lean = owner, body, versions, lean
+    def __init__(self, owner: str, body: bytes, versions: bool, lean: bool, counts: Counts) -> None:
+        self._owner, self._body, self._versions, self._lean, self._counts = owner, body, versions, lean, counts
 
     def same(self, other: _Document) -> bool:
         """Whether the same answer is to be read alike."""
@@ -250,35 +292,36 @@ class _Document:
         if b"!" in body and b"<!" in body:
             body = _plain(owner, body)
         try:
-            return _cut(owner, body, self._versions, self._lean)
+            return self._cut(body)
         except RowsUnreadable:
-            return _cut(owner, _plain(owner, body), self._versions, self._lean)
+            return self._cut(_plain(owner, body))
 
+    def _cut(self, body: bytes) -> tuple[_Entries, bool]:
+        """A page whose tags are plain: its entries, and whether there are more.
 
-def _cut(owner: str, body: bytes, versions: bool, lean: bool) -> tuple[_Entries, bool]:
-    """A page whose tags are plain: its entries, and whether there are more.
-
-    Raises:
-        RowsUnreadable: they are not, or something is missing.
-    """
-    if versions:
-        body = body.replace(b"<DeleteMarker>", b"<Version><DeleteMarker/>").replace(b"</DeleteMarker>", b"</Version>")
-    if lean:
-        body = _NOISE.sub(b"", body)
-    tag = b"Version" if versions else b"Contents"
-    begin, end = b"<%b>" % tag, b"</%b>" % tag
-    first, last = body.find(begin), body.rfind(end)
-    stop = last + len(end)
-    part, around = (slice(first, stop), body[:first] + body[stop:]) if 0 <= first < last else (slice(0, 0), body)
-    if any(word in around for word in (begin, end, b"<Key>", b":Key>")):
-        raise unlisted(owner, "a key or a part of an entry stands beside the entries")
-    truncated = re.search(rb"<IsTruncated>\s*(\w+)\s*</IsTruncated>", around)
-    if truncated is None or truncated[1] not in (b"true", b"false"):
-        raise unlisted(owner, "it does not say whether it is truncated")
-    encoded = b"<EncodingType>url</EncodingType>" in around
-    told = _TOLD.search(around)
-    entries = _Entries(owner, body, part, tag, encoded=encoded, told=int(told[1]) if told else None)
-    return entries, truncated[1] == b"true"
+        Raises:
+            RowsUnreadable: they are not, or something is missing.
+        """
+        if self._versions:
+            body = body.replace(b"<DeleteMarker>", b"<Version><DeleteMarker/>").replace(
+                b"</DeleteMarker>", b"</Version>"
+            )
+        if self._lean:
+            body = _NOISE.sub(b"", body)
+        tag = b"Version" if self._versions else b"Contents"
+        begin, end = b"<%b>" % tag, b"</%b>" % tag
+        first, last = body.find(begin), body.rfind(end)
+        stop = last + len(end)
+        part, around = (slice(first, stop), body[:first] + body[stop:]) if 0 <= first < last else (slice(0, 0), body)
+        if any(word in around for word in (begin, end, b"<Key>", b":Key>")):
+            raise unlisted(self._owner, "a key or a part of an entry stands beside the entries")
+        truncated = re.search(rb"<IsTruncated>\s*(\w+)\s*</IsTruncated>", around)
+        if truncated is None or truncated[1] not in (b"true", b"false"):
+            raise unlisted(self._owner, "it does not say whether it is truncated")
+        encoded = b"<EncodingType>url</EncodingType>" in around
+        told = int(found[1]) if (found := _TOLD.search(around)) else None
+        entries = _Entries(self._owner, body, part, tag, encoded=encoded, told=told, counts=self._counts)
+        return entries, truncated[1] == b"true"
 
 
 def _plain(owner: str, body: bytes) -> bytes:

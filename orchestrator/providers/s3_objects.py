@@ -7,19 +7,17 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from orchestrator.model.objects import BucketStanding, Entry, Facts, Versioning, parts_of
 from orchestrator.model.observation import Reach
 from orchestrator.model.rows import RowsUnreadable, Trouble
 from orchestrator.model.topology import Instance, Setting
 from orchestrator.providers.http_request import NoAnswer
-from orchestrator.providers.s3_listing import Listing, parse
+from orchestrator.providers.s3_listing import Counts, Listing, parse
 from orchestrator.providers.s3_rgw import Zone, zone_of
-from orchestrator.providers.s3_wire import Query, Reply, Wire
+from orchestrator.providers.s3_wire import Late, Query, Reply, Wire
 
-PAGE_S: Final = 60.0
-"""Bound of one request."""
 BUSY = (500, 503)
 TRIES = 4
 PAUSE_S = 0.2
@@ -37,6 +35,7 @@ class S3Objects:
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._wire = Wire(instance)
+        self._counts = Counts()
 
     @property
     def instance(self) -> str:
@@ -51,7 +50,7 @@ class S3Objects:
                 versioning = await self.versioning()
                 lock, retained = await self.lock()
         except TimeoutError as e:
-            raise self._late(within_s) from e
+            raise RowsUnreadable(Trouble.LATE, self.instance, f"no answer within {within_s:g} s") from e
         except NoAnswer as e:
             raise self._unanswered(e) from e
         return BucketStanding(
@@ -149,19 +148,16 @@ class S3Objects:
 
     async def _list(self, query: Query, versions: bool, lean: bool) -> Listing:
         reply = await self._ask("GET", query=query)
-        return parse(self.instance, reply.body, versions, lean)
+        return parse(self.instance, reply.body, versions, lean, self._counts)
 
     async def _ask(
         self, method: str, key: bytes | None = None, query: Query = (), headers: Mapping[str, str] | None = None,
         body: bytes = b"", *, fine: tuple[int, ...] = (200,),
     ) -> Reply:  # fmt: skip
         try:
-            async with asyncio.timeout(PAGE_S):
-                reply = await self._wire.ask(method, key, query, headers, body)
-                if reply.status in BUSY:
-                    reply = await self._again(method, key, query, headers, body)
-        except TimeoutError as e:
-            raise self._late(PAGE_S) from e
+            reply = await self._wire.ask(method, key, query, headers, body)
+            if reply.status in BUSY:
+                reply = await self._again(method, key, query, headers, body)
         except NoAnswer as e:
             raise self._unanswered(e) from e
         if reply.status not in fine:
@@ -184,11 +180,9 @@ class S3Objects:
         reply: Reply = await retrying(self._wire.ask, *request)
         return reply
 
-    def _late(self, within_s: float) -> RowsUnreadable:
-        return RowsUnreadable(Trouble.LATE, self.instance, f"no answer within {within_s:g} s")
-
     def _unanswered(self, error: NoAnswer) -> RowsUnreadable:
-        return RowsUnreadable(_TROUBLES.get(error.reach, Trouble.OTHER), self.instance, error.error)
+        trouble = Trouble.LATE if isinstance(error, Late) else _TROUBLES.get(error.reach, Trouble.OTHER)
+        return RowsUnreadable(trouble, self.instance, error.error)
 
 
 def _primary(zone: Zone | None) -> bool | None:

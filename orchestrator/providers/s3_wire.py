@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +25,8 @@ from orchestrator.providers.http_request import NoAnswer, met
 if TYPE_CHECKING:
     from orchestrator.model.topology import Instance
 
+WITHIN_S: Final = 60.0
+"""Bound of one request."""
 _LIMIT = 1 << 20
 _HEAD_LINES = 200
 _BODY_MAX = 64 << 20
@@ -56,12 +58,19 @@ class Reply(msgspec.Struct, frozen=True):
         return str(self.status)
 
 
+class Late(NoAnswer):
+    """There is no answer yet, and nobody waits for it any longer."""
+
+    def __init__(self) -> None:
+        super().__init__(Reach.SILENT, f"no answer within {WITHIN_S:g} s")
+
+
 class _Link:
     """One connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self.used = False
+        self.used = self.late = False
 
     def confirm(self) -> None:
         """Confirm to the server what came so far (tcp(7), TCP_QUICKACK), where the system can.
@@ -76,6 +85,11 @@ class _Link:
 
     def end(self) -> None:
         self.writer.transport.abort()
+
+    def expire(self) -> None:
+        """Its answer did not come in time: whoever waits for it is told at once."""
+        self.late = True
+        self.end()
 
 
 class Wire:
@@ -109,10 +123,11 @@ class Wire:
         self, method: str, key: bytes | None = None, query: Query = (), headers: Mapping[str, str] | None = None,
         body: bytes = b"", *, path: str | None = None,
     ) -> Reply:  # fmt: skip
-        """One signed request to the bucket (or to one key of it, or to `path`); bound it by `asyncio.timeout`.
+        """One signed request to the bucket (or to one key of it, or to `path`).
 
         Raises:
             NoAnswer: there is no HTTP answer, or there are no credentials.
+            Late: connecting, or the answer, took more than WITHIN_S.
         """
         host, _, port = self._endpoint.rpartition(":")
         if not host or not port.isdigit() or not self.bucket:
@@ -124,16 +139,21 @@ class Wire:
         while True:
             link = self._idle.pop() if self._idle else await self._connect()
             sent = time.time()
+            late = asyncio.get_running_loop().call_later(WITHIN_S, link.expire)  # a third of what `timeout` costs
             try:
                 reply, keep = await self._talk(link, method, request)
             except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as e:
                 link.end()
+                if link.late:
+                    raise Late from e
                 if link.used and isinstance(e, OSError | EOFError):
                     continue  # the server had closed a connection that waited; only fresh ones tell of the server
                 raise _no_answer(e) from e
             except BaseException:
                 link.end()
                 raise
+            finally:
+                late.cancel()
             link.used = True
             self._last = reply.headers.get("date", ""), sent, time.time()
             if keep and len(self._idle) < _IDLE:
@@ -173,10 +193,12 @@ class Wire:
 
     async def _connect(self) -> _Link:
         host, _, port = self._endpoint.rpartition(":")
+        opening = asyncio.open_connection(host.strip("[]"), int(port), limit=_LIMIT, ssl=self._tls or None)
         try:
-            streams = await asyncio.open_connection(host.strip("[]"), int(port), limit=_LIMIT, ssl=self._tls or None)
+            async with asyncio.timeout(WITHIN_S) as bound:
+                streams = await opening
         except OSError as e:
-            raise met(e) from e
+            raise Late if bound.expired() else met(e) from e
         return _Link(*streams)
 
     async def _talk(self, link: _Link, method: str, request: bytes) -> tuple[Reply, bool]:

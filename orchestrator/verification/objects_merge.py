@@ -44,13 +44,12 @@ class Feed:
         if not page.count:
             self.over = True
             return
-        last = page.entry(self.end - 1)
-        first = page.key(0)
-        if first < self.last_key or (last.key, last.version) == (self.last_key, self.last_version):
+        first, last, version = page.key(0), page.key(self.end - 1), page.version(self.end - 1)
+        if first < self.last_key or (last, version) == (self.last_key, self.last_version):
             raise Unsorted(f"{first!r} is listed after {self.last_key!r}")
-        if last.key < first:
-            raise Unsorted(f"{last.key!r} is listed after {first!r}")
-        self.first_key, self.last_key, self.last_version = first, last.key, last.version
+        if last < first:
+            raise Unsorted(f"{last!r} is listed after {first!r}")
+        self.first_key, self.last_key, self.last_version = first, last, version
         self.cut(until)
 
     def cut(self, until: bytes | None) -> None:

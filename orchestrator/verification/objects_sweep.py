@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
-from orchestrator.model.objects import Entry
+from orchestrator.model.objects import Entry, Page
 from orchestrator.model.rows import RowsUnreadable, Trouble
 from orchestrator.verification.objects_merge import Feed, Unsorted, pass_equal, realign, same_listing
 from orchestrator.verification.objects_ranges import Range, find_cuts
@@ -117,7 +118,6 @@ class Sweep:
                 if wide is None:
                     self._changed.notify_all()
                     return None
-                wide.barren = wide.pages + RETRY_PAGES
             await self._cut(wide)
 
     def _widest(self) -> Range | None:
@@ -132,7 +132,10 @@ class Sweep:
         return max(able, key=lambda r: r.pages - r.barren, default=None)
 
     async def _cut(self, range_: Range) -> None:
+        range_.barren = range_.pages + 1  # what asks for nothing may be tried again at the next page
+
         async def probe(after: bytes) -> bytes | None:
+            range_.barren = max(range_.barren, range_.pages + RETRY_PAGES)
             self._probes += 1  # of each copy in turn: any key is a place to cut, and what it costs is shared
             source = self.sources[self._probes % len(self.sources)]
             page = await source.page(after, "", self.versions, most=1)
@@ -156,9 +159,10 @@ class Sweep:
         feeds = [Feed(range_.low) for _ in self.sources]
         while True:
             if await self._fill(feeds, range_):
-                async with self._changed:
-                    range_.passed(feeds[0].first_key, feeds[0].last_key)
-                    self._changed.notify_all()
+                range_.passed(feeds[0].first_key, feeds[0].last_key)
+                if self._idle:
+                    async with self._changed:
+                        self._changed.notify_all()
             for feed in feeds:
                 feed.cut(range_.high)
             if all(f.empty and f.over for f in feeds):
@@ -182,9 +186,7 @@ class Sweep:
         """The next page for every copy whose last one is used up; whether there was any."""
         realign(feeds)
         due = [(f, s) for f, s in zip(feeds, self.sources, strict=True) if f.empty and not f.over]
-        pages = await asyncio.gather(
-            *(s.page(f.last_key, f.last_version, self.versions, lean=self.lean, most=self.page) for f, s in due)
-        )
+        pages = await _together([self._page(f, s) for f, s in due])
         for page in pages[1:]:
             page.join(pages[0])  # before any is counted
         for (feed, source), page in zip(due, pages, strict=True):
@@ -247,8 +249,24 @@ class Sweep:
         return found
 
     async def _fill_one(self, feed: Feed, source: ObjectSource, range_: Range) -> None:
-        page = await source.page(feed.last_key, feed.last_version, self.versions, lean=self.lean, most=self.page)
-        feed.give(page, range_.high)
+        feed.give(await self._page(feed, source), range_.high)
+
+    def _page(self, feed: Feed, source: ObjectSource) -> Coroutine[Any, Any, Page]:
+        return source.page(feed.last_key, feed.last_version, self.versions, lean=self.lean, most=self.page)
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, Page]]) -> list[Page]:
+    """What all of them say. The first needs no task of its own, which takes two thirds of what `gather` costs."""
+    if not work:
+        return []
+    others = [asyncio.ensure_future(one) for one in work[1:]]
+    try:
+        return [await work[0], *[await other for other in others]]
+    except BaseException:
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        raise
 
 
 def _suspect(swept: Swept, key: bytes, ours: Sequence[Entry], theirs: Sequence[Entry]) -> None:

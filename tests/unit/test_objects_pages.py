@@ -10,11 +10,11 @@ import pytest
 
 from orchestrator.model.objects import Entry
 from orchestrator.model.rows import RowsUnreadable
-from orchestrator.providers.s3_listing import Listing, _Entries, parse
+from orchestrator.providers.s3_listing import Counts, Listing, _Entries, parse
 from orchestrator.verification.objects_merge import Feed, pass_equal, realign
 from orchestrator.verification.objects_ranges import Range
-from orchestrator.verification.objects_sweep import Sweep
-from tests.unit.objects_store import Store, entry, listing
+from orchestrator.verification.objects_sweep import RETRY_PAGES, Sweep
+from tests.unit.objects_store import Store, entry, listing, lost
 from tests.unit.test_objects import swept
 
 
@@ -79,6 +79,50 @@ def test_the_servers_own_count_is_believed_where_the_seams_say_the_same(
     without = parse("x@a", body.replace(b"<Key>b</Key>", b""), False, False)
     with pytest.raises(RowsUnreadable, match=r"3 entries, (2 keys|where it says 2)"):
         assert without.blocks
+
+
+def told_pages(told: Sequence[int], held: int = 3) -> list[Listing]:
+    """Pages of one server, and how many entries it says that each has."""
+    counts, body = Counts(), listing([entry(b"%d" % n) for n in range(held)], True, False)
+    words = b"<KeyCount>%d</KeyCount></ListBucketResult>"
+    return [parse("x@a", body.replace(b"</ListBucketResult>", words % n), False, False, counts) for n in told]
+
+
+def test_a_server_that_counts_right_is_believed_but_for_a_page_in_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_over = 0
+    real = _Entries._seams
+
+    def spy(self: _Entries) -> int:
+        nonlocal looked_over
+        looked_over += 1
+        return real(self)
+
+    monkeypatch.setattr(_Entries, "_seams", spy)
+    counted = []
+    for page in told_pages([3] * 24):
+        before = looked_over
+        assert page.count == 3
+        counted.append(looked_over > before)
+    assert counted == [True] * 4 + [False] * 3 + [True] + [False] * 7 + [True] + [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("wrong", [0, 2, 7])
+def test_a_server_that_once_counted_wrong_is_never_believed_again(wrong: int) -> None:
+    assert [page.count for page in told_pages([wrong] * 30)] == [3] * 30
+    late = told_pages([3] * 7 + [wrong] * 20)  # the eighth page is counted over again
+    assert [page.count for page in late] == [3] * 27
+
+
+def test_that_a_page_has_no_entries_is_never_believed() -> None:
+    assert [page.count for page in told_pages([3] * 4 + [0] * 3)] == [3] * 7
+    assert [page.count for page in told_pages([0] * 9, held=0)] == [0] * 9
+
+
+def test_what_is_believed_and_is_not_so_ends_where_it_would_matter() -> None:
+    *_, page = pages = told_pages([3] * 5 + [2])
+    assert [p.count for p in pages] == [3] * 5 + [2]
+    with pytest.raises(RowsUnreadable, match="3 entries, where it says 2"):
+        assert page.blocks
 
 
 def test_what_stands_around_equal_entries_is_of_each_page_alone() -> None:
@@ -213,3 +257,39 @@ def test_nothing_is_let_go_that_does_not_follow_what_the_other_ended_with() -> N
     short.at, long_.at = 95, 93
     realign([short, long_])
     assert (long_.end, long_.last_key) == (100, made[-1].key)
+
+
+@pytest.mark.parametrize(("reached", "asked", "barren"), [(b"logs/0005", 0, 10), (b"lo", 2, 9 + RETRY_PAGES)])
+async def test_a_search_that_asked_for_nothing_may_begin_again_at_the_next_page(
+    reached: bytes, asked: int, barren: int
+) -> None:
+    """The page that was read last reaches from one folder into the next: nothing is known of the next one yet."""
+    store = Store("x@a", [entry(b"lo"), entry(b"m")])
+    sweep = Sweep([store], False)
+    range_ = Range(low=b"a", high=b"m", reached=reached, pages=9, page=(b"k/9" if not asked else reached, reached))
+    await sweep._cut(range_)
+    assert (sweep.cuts, store.requests, range_.barren) == (0, asked, barren)
+
+
+async def test_a_copy_that_breaks_ends_what_is_asked_of_the_others() -> None:
+    ended = []
+
+    class Slow(Store):
+        async def page(self, *_: object, **__: object) -> Listing:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(self.instance)
+            raise AssertionError
+
+    broken, slow = Store("x@a"), Slow("x@b")
+
+    def breaks() -> None:
+        raise lost("x@a")
+
+    broken.hook = breaks
+    async with asyncio.timeout(20.0):
+        with pytest.raises(RowsUnreadable, match="connection reset"):
+            await Sweep([broken, slow], False).run()
+    assert ended in (["x@b"], [])  # it may not have begun
+    assert len(asyncio.all_tasks()) == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,12 +20,14 @@ from orchestrator.app import ROOT
 from orchestrator.model.observation import Reach
 from orchestrator.model.rows import RowsUnreadable, Trouble
 from orchestrator.model.topology import Instance, Role, Setting
-from orchestrator.providers import s3_objects
+from orchestrator.providers import s3_objects, s3_wire
 from orchestrator.providers.http_request import NoAnswer
+from orchestrator.providers.s3_listing import Counts, _Entries
 from orchestrator.providers.s3_objects import S3Objects
 from orchestrator.providers.s3_wire import Wire
 from tests.benchmarks.objects import DIFFERENCES, buckets
 from tests.ceph.world import INSTANCE, TOPOLOGY
+from tests.unit.objects_store import entry, listing
 from tests.unit.s3_server import reply, server
 
 NOBODY = "127.0.0.1:1"
@@ -150,12 +154,59 @@ async def test_a_busy_server_is_asked_again_and_not_for_ever(monkeypatch: pytest
             await S3Objects(instance).page(b"", "", False)
 
 
-async def test_a_server_that_says_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_objects, "PAGE_S", 0.1)
-    async with server(lambda _, __: b"") as instance:
-        with pytest.raises(RowsUnreadable) as caught:
-            await S3Objects(instance).page(b"", "", False)
+@pytest.mark.parametrize("quick", [0, 1])
+async def test_a_server_that_says_nothing_is_late(quick: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a connection that was of use before: it is not asked again on another."""
+    async with server(lambda _, number: reply() if number <= quick else b"") as instance:
+        objects = S3Objects(instance)
+        for _ in range(quick):
+            await objects.get(b"k")
+        monkeypatch.setattr(s3_wire, "WITHIN_S", 0.1)
+        with pytest.raises(RowsUnreadable, match=r"no answer within 0\.1 s") as caught:
+            await objects.page(b"", "", False)
     assert caught.value.trouble is Trouble.LATE
+
+
+async def test_the_bound_of_one_request_does_not_end_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_wire, "WITHIN_S", 0.05)
+    async with server(lambda _, __: reply()) as instance:
+        wire = Wire(instance)
+        await wire.ask("GET")
+        (kept,) = wire._idle
+        await asyncio.sleep(0.1)
+        assert not kept.late
+        wire.close()
+
+
+async def test_a_server_that_counts_right_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_over: list[int] = []
+    real = _Entries._seams
+
+    def spy(self: _Entries) -> int:
+        looked_over.append(real(self))
+        return looked_over[-1]
+
+    monkeypatch.setattr(_Entries, "_seams", spy)
+    told = b"<KeyCount>1</KeyCount></ListBucketResult>"
+    body = listing([entry(b"a")], True, False).replace(b"</ListBucketResult>", told)
+    async with server(lambda _, __: reply(body)) as instance:
+        objects = S3Objects(instance)
+        assert {(await objects.page(b"", "", False)).count for _ in range(7)} == {1}
+        await objects.close()
+    assert len(looked_over) == Counts.FIRST
+
+
+async def test_a_server_that_does_not_even_take_the_call_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_wire, "WITHIN_S", 0.1)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        host, port = full.getsockname()
+        with socket.create_connection((host, port)):  # takes the one place that there is
+            there = Instance(id="x@a", service="x", centre="a", role=Role.PRIMARY, address=f"{host}:{port}/b")
+            with pytest.raises(NoAnswer, match=r"no answer within 0\.1 s") as caught:
+                await Wire(there).ask("GET")
+    assert caught.value.reach is Reach.SILENT
 
 
 @pytest.mark.parametrize("noise", [b"\x00\xffnoise\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
