@@ -150,11 +150,13 @@ def live_rows(world: World, home: Path, rounds: int, words: tuple[str, ...] = ()
     world.repair()
     still_s = statistics.median(verify(world, home).wall_s for _ in range(rounds))
     took: list[Took] = []
-    alone, spun, beside = [], [], []
+    alone, spun, beside, busy = [], [], [], []
     with Load(world) as load:
         load.settle()
         for _ in range(rounds):
+            before = _busy_s(world)
             alone.append(load.p99(lambda: time.sleep(max(2.0, still_s))))
+            busy.append((_busy_s(world) - before) / max(2.0, still_s))
             with spinning():
                 spun.append(load.p99(lambda: time.sleep(max(2.0, still_s))))
             beside.append(load.p99(lambda: took.append(verify(world, home, *words))))
@@ -163,6 +165,7 @@ def live_rows(world: World, home: Path, rounds: int, words: tuple[str, ...] = ()
     assert all(t.differing == 0 and t.code == 0 for t in took), [t.found for t in took if t.code]
     ours = statistics.median(t.wall_s for t in took)
     mine, theirs, floor_s = map(statistics.median, (beside, alone, spun))
+    cores, taken = os.cpu_count() or 1, statistics.median(busy)
     name = " ".join(words) or "on a cut"
     paced = "--max-load" in words
     return [
@@ -173,6 +176,14 @@ def live_rows(world: World, home: Path, rounds: int, words: tuple[str, ...] = ()
             ratio=f"{ours / still_s:.2f}",
             target="slower, by wish" if paced else f"≤ {PER_ROW}",
             met=paced or ours <= PER_ROW * still_s,
+        ),
+        Row(
+            what=f"… of the processor that the writers and their servers leave: they take {taken:.2f} of {cores} cores",
+            ours=f"{ours * (1 - taken / cores):.2f} s",
+            against=f"nobody writes {still_s:.2f} s",
+            ratio=f"{ours * (1 - taken / cores) / still_s:.2f}",
+            target="beside the target",
+            met=True,
         ),
         Row(
             what="… the primary's own p99",
@@ -191,6 +202,11 @@ def live_rows(world: World, home: Path, rounds: int, words: tuple[str, ...] = ()
             met=True,
         ),
     ]
+
+
+def _busy_s(world: World) -> float:
+    """Processor seconds of the servers and of the writers, who live in this process."""
+    return world.cpu_s() + time.process_time()
 
 
 @contextlib.contextmanager
