@@ -16,7 +16,7 @@ from orchestrator.model.topology import Instance, Setting
 from orchestrator.providers.http_request import NoAnswer
 from orchestrator.providers.s3_listing import Counts, Listing, parse
 from orchestrator.providers.s3_rgw import Zone, zone_of
-from orchestrator.providers.s3_wire import Late, Query, Reply, Wire
+from orchestrator.providers.s3_wire import WITHIN_S, Late, Query, Reply, Wire
 
 BUSY = (500, 503)
 TRIES = 4
@@ -167,7 +167,7 @@ class S3Objects:
         return reply
 
     async def _again(self, *request: Any) -> Reply:
-        """Ask a busy server again, some times."""
+        """Ask a busy server again, some times; WITHIN_S for all of them together."""
         from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_exponential
 
         retrying = AsyncRetrying(
@@ -176,8 +176,12 @@ class S3Objects:
             wait=wait_exponential(PAUSE_S),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
-        await asyncio.sleep(PAUSE_S)
-        reply: Reply = await retrying(self._wire.ask, *request)
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await asyncio.sleep(PAUSE_S)
+                reply: Reply = await retrying(self._wire.ask, *request)
+        except TimeoutError as e:
+            raise Late from e
         return reply
 
     def _unanswered(self, error: NoAnswer) -> RowsUnreadable:

@@ -150,15 +150,15 @@ def live_rows(world: World, home: Path, rounds: int, words: tuple[str, ...] = ()
     world.repair()
     still_s = statistics.median(verify(world, home).wall_s for _ in range(rounds))
     took: list[Took] = []
-    alone, spun, beside, busy = [], [], [], []
+    alone, spun, beside, busy, window_s = [], [], [], [], max(2.0, still_s)
     with Load(world) as load:
         load.settle()
         for _ in range(rounds):
             before = _busy_s(world)
-            alone.append(load.p99(lambda: time.sleep(max(2.0, still_s))))
-            busy.append((_busy_s(world) - before) / max(2.0, still_s))
+            alone.append(load.p99(lambda: time.sleep(window_s)))
+            busy.append((_busy_s(world) - before) / window_s)
             with spinning():
-                spun.append(load.p99(lambda: time.sleep(max(2.0, still_s))))
+                spun.append(load.p99(lambda: time.sleep(window_s)))
             beside.append(load.p99(lambda: took.append(verify(world, home, *words))))
         rate = load.rate
     world.plant()

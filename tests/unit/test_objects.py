@@ -102,7 +102,7 @@ def test_any_key_space_is_cut_and_read_once(kind: str) -> None:
     assert (sweep.listed, [f.listed for f in sweep.found]) == (3000, [3000, 2999])
     assert [f.suspects for f in sweep.found] == [[], [names[1234].encode()]]
     asked = [c.requests for c in copies]
-    assert max(asked) <= 3000 / 50 * (1.5 if kind in ("one prefix", "long tails") else 1.4)
+    assert max(asked) <= 3000 / 50 * (1.5 if kind == "one prefix" else 1.4)
     assert max(asked) - min(asked) <= 2  # what is asked to find places to cut is shared
 
 

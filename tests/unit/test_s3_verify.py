@@ -154,6 +154,16 @@ async def test_a_busy_server_is_asked_again_and_not_for_ever(monkeypatch: pytest
             await S3Objects(instance).page(b"", "", False)
 
 
+async def test_a_busy_server_is_not_asked_again_for_longer_than_one_request_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(s3_objects, "WITHIN_S", 0.05)  # less than the first pause
+    async with server(lambda _, __: reply(status="503 Slow Down")) as instance:
+        with pytest.raises(RowsUnreadable) as caught:
+            await S3Objects(instance).page(b"", "", False)
+    assert caught.value.trouble is Trouble.LATE
+
+
 @pytest.mark.parametrize("quick", [0, 1])
 async def test_a_server_that_says_nothing_is_late(quick: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on a connection that was of use before: it is not asked again on another."""
