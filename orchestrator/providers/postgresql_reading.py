@@ -39,13 +39,16 @@ MATCHED = (
 """Settings that a standby must have as its primary, beside `version` and `system_identifier`."""
 _RECHECK_S = 0.02
 """A standby that had not replayed all is asked again after this: it tells a lag of milliseconds from a long one."""
+_LONGEST_RECORD = 33 * 8192
+"""Bytes of a record with as many full pages as one may have (XLR_MAX_BLOCK_ID + 1, access/xlogrecord.h)."""
 
 _CLOCK = "select extract(epoch from clock_timestamp())::float8"
-_REPLAYED = "select pg_last_wal_replay_lsn() - '0/0'"
+_WAITS = "exists (select from pg_stat_activity where backend_type = 'startup' and wait_event = 'RecoveryWalStream')"
+_REPLAYED = f"select pg_last_wal_replay_lsn() - '0/0', {_WAITS}"
 # Prepared and without the view pg_settings, a look costs the server 0.8 ms instead of 7: users wait for some of them.
 # A receiver calls itself streaming before its source has agreed, and where histories have parted it does so again and
 # again. Until the first message both of its times are the same; a refused one does not live for half a second.
-_LOOK = """
+_LOOK = f"""
 with receiver as (select r.*, r.status = 'streaming'
                          and (r.last_msg_send_time is distinct from r.last_msg_receipt_time
                               or clock_timestamp() - a.backend_start > interval '0.5 s') as live
@@ -68,6 +71,7 @@ select json_build_object(
       then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end,
   'conninfo', current_setting('primary_conninfo'),
   'streaming', exists (select from receiver where live),
+  'waits', {_WAITS},
   'receiver', exists (select from pg_stat_activity where backend_type = 'walreceiver'),
   'heard_s', (select extract(epoch from clock_timestamp() - last_msg_receipt_time) from receiver),
   'ping_s', extract(epoch from current_setting('wal_receiver_timeout')::interval),
@@ -109,6 +113,7 @@ class _Look(msgspec.Struct, frozen=True):
     replayed_age_s: float | None
     conninfo: str
     streaming: bool
+    waits: bool
     receiver: bool
     heard_s: float | None
     ping_s: float
@@ -226,17 +231,26 @@ async def _lag(talk: Session, look: _Look) -> float | None:
     """
     if look.position is None or look.replayed is None:
         return look.replayed_age_s
-    if look.replayed >= look.position:
+    if _all(look, look.replayed, look.waits):
         dead_s = look.ping_s / 2 + 1 if look.ping_s else float("inf")
         if look.streaming and (look.heard_s is None or look.heard_s <= dead_s):
             return 0.0
         return look.heard_s if look.heard_s is not None else look.replayed_age_s
     began = time.monotonic()
     await asyncio.sleep(_RECHECK_S)
-    (replayed,) = await talk.row(_REPLAYED)
-    if look.streaming and replayed >= look.position:
+    if look.streaming and _all(look, *await talk.row(_REPLAYED)):
         return time.monotonic() - began
     return look.replayed_age_s
+
+
+def _all(look: _Look, replayed: int, waits: bool) -> bool:
+    """Whether a standby had replayed all that it can of what it had received when it was looked at.
+
+    It may have the beginning of a record only, for up to 15 s: a primary writes whole pages out, and what no commit waits
+    for later. Then the startup process waits for more; a frozen one seems to, so what it may wait with is bounded.
+    """
+    assert look.position is not None
+    return replayed >= look.position or (waits and look.position - replayed < _LONGEST_RECORD)
 
 
 def _settings(look: _Look) -> tuple[Setting, ...]:

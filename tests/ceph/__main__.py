@@ -6,14 +6,13 @@ Prints `skipped: why` and ends with 0 where there is no root, no apt or not enou
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from orchestrator.lab.ceph import PACKAGES, missing_programs
+from tests.debian import install
 
-INSTALL_S = 600
 MEMORY_KIB = 3 << 20
 """Available memory that twelve daemons of Ceph's and the lab beside them take, with some to spare."""
 
@@ -24,11 +23,7 @@ def hindrance() -> str:
         return "not root: Ceph's packages cannot be installed"
     if 0 < available_kib() < MEMORY_KIB:
         return f"{MEMORY_KIB >> 20} GiB of memory are needed, {available_kib() >> 10} MiB are available"
-    if not missing_programs():
-        return ""
-    if shutil.which("apt-get") is None:
-        return "no apt-get here, and no Ceph"
-    return install()
+    return install(PACKAGES, missing_programs)
 
 
 def available_kib() -> int:
@@ -36,30 +31,6 @@ def available_kib() -> int:
     told = Path("/proc/meminfo")
     lines = told.read_text().splitlines() if told.exists() else []
     return next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
-
-
-def install() -> str:
-    """Install the packages, by newer lists where those at hand do not lead to them; why that failed, or nothing."""
-    wanted = ["install", "--no-install-recommends", *PACKAGES]
-    said = ""
-    for words in (wanted, ["update"], wanted):
-        if missing_programs():
-            said = apt(words)
-    missing = missing_programs()
-    return f"apt-get: {said} (missing: {', '.join(missing)})" if missing else ""
-
-
-def apt(words: list[str]) -> str:
-    """The last words of apt-get's."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = subprocess.run(
-            ["apt-get", "-y", "-q", *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=INSTALL_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"not done within {INSTALL_S} s"
-    return done.stderr.strip()[-300:]
 
 
 def main() -> int:
