@@ -69,7 +69,8 @@ def without_a_cluster() -> None:
 
 def main() -> int:
     """Install what is missing, and say what could not be; 0 in any case."""
-    without_a_cluster()
+    if missing():
+        without_a_cluster()
     why = install(tuple(PROGRAMS), missing)
     print(f"some tests will be skipped: {why}" if why else "Debian's packages for the tests are here")
     return 0

@@ -246,8 +246,8 @@ async def _lag(talk: Session, look: _Look) -> float | None:
 def _all(look: _Look, replayed: int, waits: bool) -> bool:
     """Whether a standby had replayed all that it can of what it had received when it was looked at.
 
-    It may have the beginning of a record only, for up to 15 s: a primary writes whole pages out, and what no commit waits
-    for later. Then the startup process waits for more; a frozen one seems to, so what it may wait with is bounded.
+    It may have the beginning of a record only: a primary writes whole pages out, and later the end of what no commit
+    waits for. Then the startup process waits for more; a frozen one seems to, so what it may wait with is bounded.
     """
     assert look.position is not None
     return replayed >= look.position or (waits and look.position - replayed < _LONGEST_RECORD)
