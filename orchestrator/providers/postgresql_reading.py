@@ -39,8 +39,8 @@ MATCHED = (
 """Settings that a standby must have as its primary, beside `version` and `system_identifier`."""
 _RECHECK_S = 0.02
 """A standby that had not replayed all is asked again after this: it tells a lag of milliseconds from a long one."""
-_LONGEST_RECORD = 33 * 8192
-"""Bytes of a record with as many full pages as one may have (XLR_MAX_BLOCK_ID + 1, access/xlogrecord.h)."""
+_LOG_PAGE = 8192
+"""Bytes of a page of the log, unless the server was built with others (wal_block_size)."""
 
 _CLOCK = "select extract(epoch from clock_timestamp())::float8"
 _WAITS = "exists (select from pg_stat_activity where backend_type = 'startup' and wait_event = 'RecoveryWalStream')"
@@ -247,10 +247,10 @@ def _all(look: _Look, replayed: int, waits: bool) -> bool:
     """Whether a standby had replayed all that it can of what it had received when it was looked at.
 
     It may have the beginning of a record only: a primary writes whole pages out, and later the end of what no commit
-    waits for. Then the startup process waits for more; a frozen one seems to, so what it may wait with is bounded.
+    waits for. Then the startup process waits for more behind a whole page; a frozen one seems to wait anywhere.
     """
     assert look.position is not None
-    return replayed >= look.position or (waits and look.position - replayed < _LONGEST_RECORD)
+    return replayed >= look.position or (waits and look.position % _LOG_PAGE == 0)
 
 
 def _settings(look: _Look) -> tuple[Setting, ...]:
