@@ -151,9 +151,8 @@ class Sweep:
             self._searches.pop(id(range_), None)
             if rests := [] if search.cancelled() else range_.split(search.result()):
                 self.cuts += len(rests)
-                range_.barren = (
-                    range_.pages + 2
-                )  # what is kept may be little, and each part costs a page that is not full
+                # What is kept may be little, and each part costs a page that is not full.
+                range_.barren = range_.pages + 2
                 self._waiting += rests
             self._changed.notify_all()
 
