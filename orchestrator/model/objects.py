@@ -58,6 +58,15 @@ class Entry(NamedTuple):
         return self[:6] == other[:6]
 
 
+class Ends(NamedTuple):
+    """Where a page begins and ends."""
+
+    first: bytes
+    last: bytes
+    version: str
+    """Of the last block; empty where it has none."""
+
+
 class Page(Protocol):
     """A part of a listing, in order."""
 
@@ -78,12 +87,13 @@ class Page(Protocol):
         """Whether both hold the same blocks byte for byte; they are then kept, counted and read once for both."""
         ...
 
-    def key(self, number: int) -> bytes:
-        """The key of a block."""
+    @property
+    def ends(self) -> Ends:
+        """The first and the last key; there must be a block."""
         ...
 
-    def version(self, number: int) -> str:
-        """The version of a block; empty where it has none."""
+    def key(self, number: int) -> bytes:
+        """The key of a block."""
         ...
 
     def some_key(self, first: int, last: int, chance: float) -> bytes:

@@ -15,7 +15,7 @@ from functools import cached_property
 from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
 
-from orchestrator.model.objects import Entry, Page
+from orchestrator.model.objects import Ends, Entry, Page
 from orchestrator.model.rows import RowsUnreadable, Trouble
 
 _NOISE = re.compile(
@@ -85,6 +85,15 @@ class Listing:
         """See `Page.some_key`."""
         return self._entries.some_key(first, last, chance)
 
+    @property
+    def ends(self) -> Ends:
+        """See `Page.ends`.
+
+        Raises:
+            RowsUnreadable: a block has no key.
+        """
+        return self._entries.ends
+
     def key(self, number: int) -> bytes:
         """The key of a block.
 
@@ -92,10 +101,6 @@ class Listing:
             RowsUnreadable: the block has none.
         """
         return self._entries.key(number)
-
-    def version(self, number: int) -> str:
-        """The version of a block; empty where it has none."""
-        return self._entries.version(number)
 
     def entry(self, number: int) -> Entry:
         """A block, read.
@@ -190,15 +195,13 @@ class _Entries:
         return found
 
     @cached_property
-    def last_key(self) -> bytes:
-        return self._key(self._block(self.count - 1), 0)
+    def ends(self) -> Ends:
+        last = self._block(self.count - 1)
+        version = _VERSION.search(last)
+        return Ends(self._key(self._block(0), 0), self._key(last, 0), version[1].decode() if version else "")
 
     def key(self, number: int) -> bytes:
-        return self.last_key if number == self.count - 1 else self._key(self._block(number), 0)
-
-    def version(self, number: int) -> str:
-        found = _VERSION.search(self._block(number))
-        return found[1].decode() if found else ""
+        return self.ends.last if number == self.count - 1 else self._key(self._block(number), 0)
 
     def some_key(self, first: int, last: int, chance: float) -> bytes:
         if (first, last) != (0, self.count):

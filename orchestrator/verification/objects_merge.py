@@ -44,7 +44,7 @@ class Feed:
         if not page.count:
             self.over = True
             return
-        first, last, version = page.key(0), page.key(self.end - 1), page.version(self.end - 1)
+        first, last, version = page.ends
         if first < self.last_key or (last, version) == (self.last_key, self.last_version):
             raise Unsorted(f"{first!r} is listed after {self.last_key!r}")
         if last < first:

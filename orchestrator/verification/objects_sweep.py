@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +38,24 @@ CANARY = b".drctl/canary/"
 """Keys of our own canaries; they come and go during the pass."""
 
 
+class OwnTime:
+    """Whether our own thread's processor time is what a pass takes: then more requests at once gain nothing."""
+
+    WINDOW_S, FULL = 0.01, 0.9
+
+    def __init__(self, now: Callable[[], float] = time.monotonic, used: Callable[[], float] = time.thread_time) -> None:
+        self._now, self._used = now, used
+        self._since, self._full = (now(), used()), False
+
+    def __call__(self) -> bool:
+        """Whether it was so between the last two looks that were WINDOW_S apart, at least."""
+        now, before = self._now(), self._since
+        if now - before[0] >= self.WINDOW_S:
+            self._since = now, self._used()
+            self._full = self._since[1] - before[1] >= self.FULL * (now - before[0])
+        return self._full
+
+
 @dataclass
 class Swept:
     """What the pass found at one copy beside the primary."""
@@ -59,6 +78,8 @@ class Sweep:
     """Hears of entries that were passed."""
     workers: int = WORKERS
     page: int = 1000
+    full: Callable[[], bool] = field(default_factory=OwnTime)
+    """More requests at once could not be answered sooner."""
     lean: bool = False
     alike: int = 0
     listed: int = 0
@@ -121,8 +142,11 @@ class Sweep:
             await self._cut(wide)
 
     def _widest(self) -> Range | None:
-        """The range that was read longest since it was last cut; None unless some workers have nothing to do."""
-        if self._idle < self.workers // IDLE_PART:
+        """The range that was read longest since it was last cut; None unless some workers have nothing to do and their
+        requests would be answered sooner. A lone range is cut all the same: before its first page comes, our processor
+        is busy with beginning.
+        """
+        if self._idle < self.workers // IDLE_PART or (len(self._active) > 1 and self.full()):
             return None
         able = [
             r
@@ -161,9 +185,9 @@ class Sweep:
         while True:
             if await self._fill(feeds, range_):
                 range_.passed(feeds[0].first_key, feeds[0].last_key)
-                if self._idle:
+                if self._widest() is not None:
                     async with self._changed:
-                        self._changed.notify_all()
+                        self._changed.notify()
             for feed in feeds:
                 feed.cut(range_.high)
             if all(f.empty and f.over for f in feeds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from orchestrator.model.rows import RowsUnreadable
 from orchestrator.providers.s3_listing import Counts, Listing, _Entries, parse
 from orchestrator.verification.objects_merge import Feed, pass_equal, realign
 from orchestrator.verification.objects_ranges import Range
-from orchestrator.verification.objects_sweep import RETRY_PAGES, Sweep
+from orchestrator.verification.objects_sweep import RETRY_PAGES, OwnTime, Sweep
 from tests.unit.objects_store import Store, entry, listing, lost
 from tests.unit.test_objects import swept
 
@@ -293,3 +294,33 @@ async def test_a_copy_that_breaks_ends_what_is_asked_of_the_others() -> None:
             await Sweep([Broken("x@a"), Slow("x@b")], False).run()
     assert ended.is_set()
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_a_busy_processor_cuts_only_what_is_read_alone(full: bool) -> None:
+    beside: list[int] = []
+
+    class Watched(Store):
+        async def page(self, *asked: Any, most: int = 1000, **more: Any) -> Listing:
+            if most == 1:
+                beside.append(len(sweep._active))
+            return await super().page(*asked, most=most, **more)
+
+    names = [f"logs/app/{n:07}" if n % 20 else f"{chr(97 + n % 26)}/{n}" for n in range(3000)]
+    sweep = Sweep([Watched(c, (entry(n.encode()) for n in names)) for c in ("x@a", "x@b")], False, page=50)
+    sweep.full = lambda: full
+    await sweep.run()
+    assert (sweep.listed, sweep.found[0].listed) == (3000, 3000)
+    assert beside
+    assert sweep.cuts >= 3
+    assert (set(beside) <= {1}) == full
+
+
+def test_the_processor_is_full_by_what_the_last_window_took_of_it() -> None:
+    now, used = 100.0, 5.0
+    full = OwnTime(lambda: now, lambda: used)
+    seen = []
+    for later, took in ((0.009, 0.009), (0.002, 0.002), (0.009, 0.0), (0.1, 0.089), (0.1, 0.091)):
+        now, used = now + later, used + took
+        seen.append(full())
+    assert seen == [False, True, True, False, True]
