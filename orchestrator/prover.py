@@ -32,10 +32,10 @@ from orchestrator.proving.search import Search
 from orchestrator.proving.shapes import shape
 from orchestrator.proving.starts import is_real_loss, lost_worlds, moved_worlds, world_before
 from orchestrator.proving.story import NO_END, tell
-from orchestrator.proving.views import Group, View, faults, groups, views
+from orchestrator.proving.views import Group, View, faults, groups, views, whole
 from orchestrator.proving.worlds import Deed, Judge, Worlds
 
-VERSION = "2"
+VERSION = "3"
 """Of the model: it counts up with everything that may change what is proven."""
 STATES_MAX = 40_000
 """States of one search, of which a system has two to four; about 300 bytes each. Where they do not suffice, the
@@ -172,11 +172,17 @@ class _Proven(NamedTuple):
 
 def _prove(case: _Case, plan: Plan) -> _Proven | Counterexample | None:
     """The counts of every view together; None where there were too many states."""
-    data, *_ = every = views(case.group)
-    cases = [*((case, view) for view in every), *((moved, data) for moved in _moved(case))]
+    every = views(case.group)
+    data = [view for view in every if view.aborts] or every[:1]
+    moved = [
+        (other, view)
+        for other in _moved(case)
+        for view in data
+        if _only(other.before, view) != _only(case.before, view)
+    ]
+    cases = [*((case, view) for view in every), *moved]
     searches = [(_search(one, view), one) for one, view in cases]
-    if superseded := _superseded(case, data):
-        searches.append((superseded, case))
+    searches += [(late, case) for view in data if (late := _superseded(case, view))]
     # What is wrong with a plan mostly shows where hardly anything goes wrong: all views are looked at for that first.
     for most in (1, TROUBLES):
         for (search, starts), _ in searches:
@@ -184,7 +190,7 @@ def _prove(case: _Case, plan: Plan) -> _Proven | Counterexample | None:
             found = search.run(starts, room, most)
             if found.wrong:
                 return _counterexample(found, search, case, plan)
-        if most == 1 and (lacking := _without_end(case, *searches[len(every) - 1][0])):
+        if most == 1 and (lacking := _without_end(case)):
             return lacking
     every_found = [search.run(starts, case.states_max) for (search, starts), _ in searches]
     troubles = min(f.troubles for f in every_found)
@@ -204,7 +210,9 @@ def _moved(case: _Case) -> Iterator[_Case]:
 def _search(case: _Case, view: View, *, simply: bool = True) -> tuple[Search, list[Start]]:
     before = _only(case.before, view)
     worlds = Worlds(view.ground, view.concerned, before, case.judged, view.plan.attested)
-    courses = Courses(worlds, view.plan, alone=case.alone, free=view.free, aborts=view.aborts, simply=simply)
+    courses = Courses(
+        worlds, view.plan, alone=case.alone, free=view.free, unsure=view.unsure, aborts=view.aborts, simply=simply
+    )
     lost = view.plan.lost
     rules = Rules(
         faults=faults(view, lost, case.real),
@@ -221,7 +229,7 @@ def _superseded(case: _Case, data: View) -> tuple[Search, list[Start]] | None:
     Its executor was superseded by this run: the order was given again, or its answer was lost. Nothing but the epoch
     keeps it from taking effect after this run has moved the primary. One trouble comes with it, not several.
     """
-    moves = {s.service for s in data.plan.steps if s.verb is Verb.PROMOTE}
+    moves = {s.service for s in data.plan.steps if s.verb is Verb.PROMOTE and s.id not in data.free}
     leaders = [n.id for n in case.before.nodes if n.service in moves and n.role is Role.PRIMARY]
     if not leaders:
         return None
@@ -242,19 +250,15 @@ def _only(world: World, view: View) -> World:
     return World(nodes=tuple(of[name] for name in view.ground.index), cut=world.cut, lost=world.lost)
 
 
-def _without_end(case: _Case, search: Search, starts: list[Start]) -> Counterexample | None:
+def _without_end(case: _Case) -> Counterexample | None:
     """A first world from which a plan that nothing more befalls does not come to its end; None where there is none.
 
     Where copies were missing before, a plan may end degraded; it must still serve.
-
-    Args:
-        case: what is proven.
-        search: of its view of all.
-        starts: the first states of that.
     """
-    view = views(case.group)[-1]
-    whole = not any(rule(view.ground, _only(case.before, view)) for rule in WHEN_DONE.values())
-    good = {RunState.DONE} if whole else {RunState.DONE, RunState.DEGRADED}
+    view = whole(case.group)
+    search, starts = _search(case, view)
+    complete = not any(rule(view.ground, _only(case.before, view)) for rule in WHEN_DONE.values())
+    good = {RunState.DONE} if complete else {RunState.DONE, RunState.DEGRADED}
     for start in starts:
         if not search.comes_to(start, good):
             told, again = _search(case, view, simply=False)  # the story names every step that was done

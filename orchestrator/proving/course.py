@@ -37,6 +37,7 @@ class Free(NamedTuple):
 
     step: int
     done: int
+    """A promotion is begun first: from then on its system is past the point of no return, however it ends."""
     failed: int
 
 
@@ -105,6 +106,7 @@ class Courses:
         *,
         alone: bool,
         free: Collection[str] = (),
+        unsure: Collection[str] = (),
         aborts: bool = True,
         simply: bool = True,
     ) -> None:
@@ -114,6 +116,7 @@ class Courses:
             plan: only the steps that act on them, and those of the whole estate.
             alone: whether the real plan holds no other system, whose success would keep the fault from being healed.
             free: ids of steps that act on what is not in `worlds`, or of which not every condition is about these.
+            unsure: ids of steps of which some gates are about what is not in `worlds`: they may be shut.
             aborts: whether an operator may abort.
             simply: whether courses with the same future are told as one (`proving.simple`).
         """
@@ -127,6 +130,8 @@ class Courses:
         # An order without a gate is given and takes effect at once: to give it later is the same as to wait for it.
         self._gated = tuple(bool(s.gates) or s.verb in UNTOUCHING or s.verb is Verb.PROMOTE for s in plan.steps)
         self._free = tuple(s.id in free for s in plan.steps)
+        self.unsure = tuple(s.id in unsure for s in plan.steps)
+        self._returnless = [s.verb is Verb.PROMOTE and plan.kind is not ScenarioKind.EXERCISE for s in plan.steps]
         self._blank = History(plan)
         self._courses: list[Course] = []
         self._no: dict[Course, int] = {}
@@ -191,11 +196,11 @@ class Courses:
         decided = self._decide(c)
         every = self._ready(c, decided.may)
         ready = [n for n in every if not self._free[n]]
-        frees = tuple(self._let(c, n) for n in every if self._free[n])
+        frees = tuple(self._let(c, n) for n in (*every, *_bits(c.flight)) if self._free[n])
         at_once = [n for n in ready if not self._gated[n]]
         begins = tuple(self._begin(c, n) for n in ready if self._gated[n])
         given = tuple(self._flight(self._begun(c, n), n) for n in at_once)
-        flights = tuple(self._flight(c, n) for n in _bits(c.flight)) + given
+        flights = tuple(self._flight(c, n) for n in _bits(c.flight) if not self._free[n]) + given
         waits = tuple(self._wait(c, n) for n in _bits(c.effected))
         forward = bool(begins or frees or flights or waits)
         backs = () if forward else self._backs(c, decided.back)
@@ -225,7 +230,12 @@ class Courses:
         return c._replace(begun=c.begun | 1 << n, order=placed, flight=c.flight | 1 << n)
 
     def _let(self, c: Course, n: int) -> Free:
-        return Free(n, self.number(c._replace(done=c.done | 1 << n)), self.number(c._replace(failed=c.failed | 1 << n)))
+        bit = 1 << n
+        if self._returnless[n] and not c.flight & bit:
+            on = c._replace(begun=c.begun | bit, flight=c.flight | bit)
+        else:
+            on = c._replace(done=c.done | bit, flight=c.flight & ~bit)
+        return Free(n, self.number(on), self.number(c._replace(failed=c.failed | bit, flight=c.flight & ~bit)))
 
     def _begin(self, c: Course, n: int) -> Begin:
         step, bit = self.steps[n], 1 << n
@@ -308,7 +318,8 @@ class Courses:
         """The executor is gone and another goes on: orders in flight may still land, waiting steps begin anew."""
         late = c.late
         for n in _bits(c.flight):
-            late = self._more(late, self.deed(self.steps[n], c.epoch))
+            if not self._free[n]:
+                late = self._more(late, self.deed(self.steps[n], c.epoch))
         epoch = c.epoch + 1 if late else 1
         return self.number(c._replace(flight=0, effected=0, stuck=0, late=late, epoch=epoch))
 

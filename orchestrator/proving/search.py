@@ -234,7 +234,8 @@ class Search:
                 found.append((world, refused, 0, (Move.REFUSE, step, deed), None))
         for step, done, failed in menu.frees:
             if self._proven(world, number, step):
-                found.append((world, done, 0, (Move.DONE, step), None))
+                begun = self.courses.course(done).flight >> step & 1
+                found.append((world, done, 0, (Move.BEGIN if begun else Move.DONE, step), None))
             found.append((world, failed, 0, (Move.FAILED, step), None))
         for wait in menu.waits:
             if self._proven(world, number, wait.step):
@@ -250,7 +251,10 @@ class Search:
             return
         move = Move.CONFIRM if self._steps[step].verb in UNTOUCHING else Move.BEGIN
         found.append((world, opened, 0, (move, step), wrong))
-        found.append((world, shut, ANSWER, (Move.BLIND, step), None))
+        if self.courses.unsure[step]:
+            found.append((world, shut, 0, (Move.SHUT, step), None))
+        else:
+            found.append((world, shut, ANSWER, (Move.BLIND, step), None))
 
     def _back(self, world: int, used: int, back: Back, found: list[Next]) -> None:
         step, deed = back.step, back.deed

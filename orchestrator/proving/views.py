@@ -1,4 +1,4 @@
-"""Cuts a plan into what can be proven apart: groups of systems, and for each a view of its data and one of all. Pure.
+"""Cuts a plan into what can be proven apart: groups of systems, parts of these, their data and all of them. Pure.
 
 Why this is sound. Systems that share no service meet only in what a plan does to the whole estate; to drop what one
 waits for in another only adds ways. In a group, the invariants of data (1, 2, 3, 6) read nothing but data and what is
@@ -6,6 +6,12 @@ cut; so in the view of data, a step on an app or an entry is let end well or not
 ways. Those that no step on data waits for, and whose failure nothing asks about, are left out there. Where users are
 led (5) is looked at in the view of all. There a fault of the world comes alone: together with a crash or a late answer
 it is looked at in the view of data.
+
+A group falls into parts, such as a database with what stands on it, and a bucket beside it: no condition is about both,
+no step on one is proven by the other, and each invariant reads one piece. In the views of a part the steps on the other
+may end well or not at any time, likewise; a promotion among them is told in two, for once begun, its system is not
+undone any more; a gate that asks of the other part may be found open or shut. Whether a plan comes to its end is looked
+for with everything in one view (`whole`).
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from orchestrator.execution.history import History
+from orchestrator.execution.history import UNTOUCHING, History
 from orchestrator.machine.faults import Fault
 from orchestrator.machine.world import HERE, Ground
 from orchestrator.model.plan import Condition, Mode, Plan, Step, Verb
@@ -42,14 +48,16 @@ class View(NamedTuple):
 
     ground: Ground
     plan: Plan
-    free: frozenset[str]
+    free: frozenset[str] = frozenset()
     """Ids of steps that may end well or not."""
-    concerned: frozenset[str]
+    concerned: frozenset[str] = frozenset()
     """Instances that some step or condition speaks of, or that serve users now."""
-    troubles: tuple[int, ...]
+    troubles: tuple[int, ...] = APART
     """Which of FAULT, CRASH and ANSWER may come together."""
-    aborts: bool
+    aborts: bool = False
     """Whether the operator may abort: that gives no order but those that lead back."""
+    unsure: frozenset[str] = frozenset()
+    """Ids of steps whose gates may be shut by what is not looked at."""
 
 
 def groups(plan: Plan, topology: Topology) -> Iterable[Group]:
@@ -105,44 +113,116 @@ def _closure(topology: Topology, services: Sequence[Service]) -> tuple[Service, 
 
 
 def views(group: Group) -> tuple[View, ...]:
-    """The views of a group: of its data, where it has any, and of all, which comes last."""
-    everything = View(group.ground, group.plan, frozenset(), _concerned(group.ground, group.plan), APART, aborts=False)
-    return (_data(group), everything) if group.ground.data else (everything,)
+    """The views of each part of a group: of its data, where it has any, and of all of it, where that is more."""
+    found = list(parts(group))
+    if len(found) == 1:
+        return (_data(group, found[0]), whole(group)) if group.ground.data else (whole(group),)
+    data = [_data(group, part) for part in found if _stored(part)]
+    return (*data, *(_part_of(group, part) for part in found if _stored(part) != part))
 
 
-def _data(group: Group) -> View:
-    services = tuple(s for s in group.ground.services if s.nature is Nature.REPLICATED)
+def whole(group: Group) -> View:
+    """Everything in one view."""
+    return View(group.ground, group.plan, concerned=_concerned(group.ground, group.plan), troubles=APART)
+
+
+def parts(group: Group) -> Iterable[tuple[Service, ...]]:
+    """Services that serve one another, that one condition is about, or of which a step on one asks for its proof."""
+    service_of = group.ground.topology.instance_by_id
+    links = [{s.id, s.serves} for s in group.ground.services if s.serves]
+    for step in group.plan.steps:
+        asked = [{service_of[i].service for i in (c.instance, *c.others)} for c in (*step.gates, *step.verify)]
+        links += asked
+        if step.instance and step.verb not in UNTOUCHING:
+            links.append({service_of[step.instance].service}.union(*asked[len(step.gates) :]))
+    found: list[set[str]] = [{s.id} for s in group.ground.services]
+    for link in links:
+        joined = [p for p in found if p & link]
+        found = [p for p in found if not p & link] + ([set().union(*joined)] if joined else [])
+    order = sorted(found, key=lambda part: next(n for n, s in enumerate(group.ground.services) if s.id in part))
+    return [tuple(s for s in group.ground.services if s.id in part) for part in order]
+
+
+def _stored(services: Sequence[Service]) -> tuple[Service, ...]:
+    return tuple(s for s in services if s.nature is Nature.REPLICATED)
+
+
+def _data(group: Group, part: Sequence[Service]) -> View:
+    view = _part_of(group, _stored(part))
+    data = frozenset(i.id for s in view.ground.services for i in s.instances)
+    return view._replace(concerned=data, troubles=TOGETHER, aborts=True)
+
+
+def _part_of(group: Group, services: tuple[Service, ...]) -> View:
+    """Some services alone: what other steps do may end well or not at any time."""
     ground = Ground(group.ground.topology, (), services)
-    data = frozenset(i.id for s in services for i in s.instances)
+    inside = frozenset(i.id for s in services for i in s.instances)
     history = History(group.plan)
     kept: list[Step] = []
     free: set[str] = set()
+    unsure: set[str] = set()
     needed: set[str] = set()
     for step in reversed(group.plan.steps):
-        acts = step.instance in data or step.verb in ESTATE_WIDE
-        asks = step.verb is Verb.CONFIRM and bool(_about(data, step.verify))
+        acts = step.instance in inside or step.verb in ESTATE_WIDE
+        asks = step.verb is Verb.CONFIRM and bool(_about(inside, step.verify))
         matters = acts or step.id in needed or not history.tolerated(step)
         if not matters and not asks:
             continue
         if matters:
             needed |= set(step.needs)
-        kept.append(step if acts else _blurred(step, data, free))
-    kept.reverse()
-    plan = replace(group.plan, steps=_cut_needs(kept))
-    return View(ground, plan, frozenset(free), data, TOGETHER, aborts=True)
+        kept.append(_asking(step, inside, unsure) if acts else _blurred(step, inside, free))
+    plan = replace(group.plan, steps=_cut_needs(_led_up(kept[::-1], free)))
+    return View(ground, plan, frozenset(free), _concerned(ground, plan), APART, unsure=frozenset(unsure))
 
 
-def _blurred(step: Step, data: Collection[str], free: set[str]) -> Step:
-    """A step with only what it asks of data; free, if it asks or does anything else."""
-    gates, verify = _about(data, step.gates), _about(data, step.verify)
+def _asking(step: Step, inside: Collection[str], unsure: set[str]) -> Step:
+    """A step with the gates that ask of what is looked at; the others may be shut at any time."""
+    gates = _about(inside, step.gates)
+    if gates == step.gates:
+        return step
+    unsure.add(step.id)
+    return replace(step, gates=gates)
+
+
+def _led_up(steps: Sequence[Step], free: Collection[str]) -> list[Step]:
+    """Without the free steps that only lead up to a free promotion: whatever fails there, it may fail before it begins.
+
+    It may begin as soon as the first of them could, and who waited for them waits no longer: that only adds ways.
+    """
+    of = {s.id: s for s in steps}
+    above: dict[str, set[str]] = {}
+    for step in steps:
+        above[step.id] = {n for need in step.needs if need in of for n in (need, *above[need])}
+    gone: set[str] = set()
+    begins: dict[str, set[str]] = {}
+    for step in steps:
+        wide = {n for n in above[step.id] if of[n].verb in ESTATE_WIDE}
+        up = above[step.id] - wide
+        if step.verb is Verb.PROMOTE and step.id in free and all(_same(of[n], step, free) for n in up):
+            gone |= up
+            begins[step.id] = wide.intersection(*(above[n] for n in up))
+    return [
+        replace(s, needs=tuple(n for n in s.needs if n not in gone) if s.id not in begins else tuple(begins[s.id]))
+        for s in steps
+        if s.id not in gone
+    ]
+
+
+def _same(one: Step, other: Step, free: Collection[str]) -> bool:
+    return one.id in free and one.system == other.system
+
+
+def _blurred(step: Step, inside: Collection[str], free: set[str]) -> Step:
+    """A step with only what it asks of these instances; free, if it asks or does anything else."""
+    gates, verify = _about(inside, step.gates), _about(inside, step.verify)
     if step.verb is Verb.CONFIRM and (gates, verify) == (step.gates, step.verify):
         return step
     free.add(step.id)
     return replace(step, gates=(), verify=verify if step.verb is Verb.CONFIRM else ())
 
 
-def _about(data: Collection[str], conditions: Sequence[Condition]) -> tuple[Condition, ...]:
-    return tuple(c for c in conditions if c.instance in data and all(o in data for o in c.others))
+def _about(inside: Collection[str], conditions: Sequence[Condition]) -> tuple[Condition, ...]:
+    return tuple(c for c in conditions if c.instance in inside and all(o in inside for o in c.others))
 
 
 def _concerned(ground: Ground, plan: Plan) -> frozenset[str]:

@@ -88,3 +88,24 @@ def test_a_centre_is_killed_and_its_zone_comes_back_with_what_it_held(home: Home
     assert outcome["state"] == "done", outcome
     as_one(home, "b")
     home.drctl("evidence", "verify", "last")
+
+
+def test_a_city_is_lost_and_rows_and_objects_are_taken_over_from_afar(home: Home) -> None:
+    fault = "cut-link a-c; cut-link b-c; kill-centre a; kill-centre b"
+    words = ("site-lost", "--lost", "a", "--lost", "b", "--to", "c", "--fault", fault, *ONE)
+    refused = home.drctl("drill", "run", *words, "--mode", "live", expect=5)
+    assert "loss" in refused.stderr
+    outcome = home.drill(*words, *ACCEPTED)
+    assert outcome["state"] == "done", outcome
+    assert home.primaries("legal-person") == ["legal-person/db@c"]
+    assert takes_writes(home) == ["c"]
+    stated = {o["system"]: set(o["writes_lost"]) for o in outcome["measurements"]["outages"]}
+    assert stated["legal-person"] == home.lost_writes("legal-person", "legal-person/db@c")
+    for place in "abc":
+        named = {key for (key,) in home.ask(f"legal-person/db@{place}", "SELECT key FROM attachment")}
+        assert len(named) > 10
+        assert named <= stored(home, place)
+    home.drctl("evidence", "verify", "last")
+    outcome = home.drill("failback", "--to", "a", *ONE)
+    assert outcome["state"] == "done", outcome
+    as_one(home, "a")
