@@ -114,7 +114,7 @@ def _closure(topology: Topology, services: Sequence[Service]) -> tuple[Service, 
 
 def views(group: Group) -> tuple[View, ...]:
     """The views of each part of a group: of its data, where it has any, and of all of it, where that is more."""
-    found = list(parts(group))
+    found = parts(group)
     if len(found) == 1:
         return (_data(group, found[0]), whole(group)) if group.ground.data else (whole(group),)
     data = [_data(group, part) for part in found if _stored(part)]
@@ -126,21 +126,19 @@ def whole(group: Group) -> View:
     return View(group.ground, group.plan, concerned=_concerned(group.ground, group.plan), troubles=APART)
 
 
-def parts(group: Group) -> Iterable[tuple[Service, ...]]:
+def parts(group: Group) -> list[tuple[Service, ...]]:
     """Services that serve one another, that one condition is about, or of which a step on one asks for its proof."""
-    service_of = group.ground.topology.instance_by_id
-    links = [{s.id, s.serves} for s in group.ground.services if s.serves]
+    service_of = {i.id: s.id for s in group.ground.services for i in s.instances}
+    links = [{s.id, s.serves} for s in group.ground.services]
     for step in group.plan.steps:
-        asked = [{service_of[i].service for i in (c.instance, *c.others)} for c in (*step.gates, *step.verify)]
-        links += asked
-        if step.instance and step.verb not in UNTOUCHING:
-            links.append({service_of[step.instance].service}.union(*asked[len(step.gates) :]))
-    found: list[set[str]] = [{s.id} for s in group.ground.services]
+        asked = [{service_of.get(i, "") for i in (c.instance, *c.others)} for c in (*step.gates, *step.verify)]
+        proven = asked[len(step.gates) :] if step.verb not in UNTOUCHING else []
+        links += [*asked, {service_of.get(step.instance, "")}.union(*proven)]
+    part = {s.id: {s.id} for s in group.ground.services}
     for link in links:
-        joined = [p for p in found if p & link]
-        found = [p for p in found if not p & link] + ([set().union(*joined)] if joined else [])
-    order = sorted(found, key=lambda part: next(n for n, s in enumerate(group.ground.services) if s.id in part))
-    return [tuple(s for s in group.ground.services if s.id in part) for part in order]
+        joined = set().union(*(part[name] for name in link & part.keys()))
+        part.update(dict.fromkeys(joined, joined))
+    return [tuple(s for s in group.ground.services if s.id in p) for p in dict.fromkeys(map(frozenset, part.values()))]
 
 
 def _stored(services: Sequence[Service]) -> tuple[Service, ...]:
