@@ -26,17 +26,20 @@ from orchestrator.model.observation import Snapshot
 from orchestrator.model.plan import APPROVERS, Plan
 from orchestrator.model.run import Event, Record
 from orchestrator.model.topology import Frozen, Setting
-from orchestrator.model.view import CentreState
+from orchestrator.model.view import CentreState, View
 from orchestrator.team import store
 from orchestrator.team.address import KIND, StoreAddress, parse
 from orchestrator.team.eye import StoreEye
 from orchestrator.team.lease import LEASE_S, next_team_epoch
 from orchestrator.team.member import controller, rebuild
+from orchestrator.team.observers import LOOK_S, Watch
 from orchestrator.team.revival import Revival, Revived, actor_of
 from orchestrator.team.session import Line, Seen, StoreAway, connect_primary, look, primary_of
 from orchestrator.team.store import LeaseRow
 
 POLL_S = 0.2
+FRESH_S = 4.0
+"""A worker looks again 2 s after its last look, which took 1 s at most."""
 Tell = Callable[[str], None]
 
 
@@ -116,8 +119,7 @@ class _TakeOver:
     async def _state_of(self, centre: str) -> CentreState:
         watch = self._context.watch()
         assert watch is not None
-        views = await watch.views()
-        state = centre_state(centre, views, watch.observers)
+        state, views = await agreed(watch, centre)
         told = ", ".join(f"{v.observer}: {v.sight.value}" for v in views if v.centre == centre)
         self._tell(f"centre {centre} is {state.value} ({told or 'nobody looked'})")
         return state
@@ -150,6 +152,21 @@ class _TakeOver:
                     hint="stop it there, or let two people approve the take-over (--approved-by, twice)",
                 )
         return found
+
+
+async def agreed(watch: Watch, centre: str) -> tuple[CentreState, tuple[View, ...]]:
+    """What the observers say of a centre; one that saw it before we asked is asked again, for FRESH_S at most.
+
+    A worker tells its last look. A centre that died a moment ago is there in it, and on that day nobody asks twice.
+    """
+    asked_s = time.monotonic()
+    while True:
+        views = await watch.views()
+        state, waited_s = centre_state(centre, views, watch.observers), time.monotonic() - asked_s
+        old = any(v.centre == centre and v.age_s + LOOK_S > waited_s for v in views)
+        if state is CentreState.LOST or not old or waited_s > FRESH_S:
+            return state, views
+        await asyncio.sleep(POLL_S)
 
 
 def people(names: tuple[str, ...]) -> tuple[str, ...]:
