@@ -128,7 +128,9 @@ class Courses:
         self.simply = simply
         self._simple = Simple(plan, self.needs, aborts) if simply else None
         # An order without a gate is given and takes effect at once: to give it later is the same as to wait for it.
-        self._gated = tuple(bool(s.gates) or s.verb in UNTOUCHING or s.verb is Verb.PROMOTE for s in plan.steps)
+        self._gated = tuple(
+            bool(s.gates) or s.id in unsure or s.verb in UNTOUCHING or s.verb is Verb.PROMOTE for s in plan.steps
+        )
         self._free = tuple(s.id in free for s in plan.steps)
         self.unsure = tuple(s.id in unsure for s in plan.steps)
         self._returnless = [s.verb is Verb.PROMOTE and plan.kind is not ScenarioKind.EXERCISE for s in plan.steps]
@@ -243,7 +245,8 @@ class Courses:
         if step.verb in UNTOUCHING:
             lacking = step.verb is Verb.CONFIRM and not step.verify
             return Begin(n, -1 if lacking else self.number(c._replace(done=c.done | bit)), shut)
-        if step.verb is Verb.PROMOTE and not step.gates and self.plan.kind is not ScenarioKind.EXERCISE:
+        bare = not step.gates and not self.unsure[n]
+        if step.verb is Verb.PROMOTE and bare and self.plan.kind is not ScenarioKind.EXERCISE:
             return Begin(n, -1, shut)  # the stepper refuses it
         return Begin(n, self.number(self._begun(c, n)), shut)
 

@@ -178,19 +178,25 @@ def test_a_plan_of_which_one_part_never_comes_to_its_end_is_refused(service: str
     assert harm(prove(replace(whole_plan, steps=steps), TOPOLOGY)).rule == NO_END
 
 
-@pytest.mark.parametrize("service", ["db", "files"])
-def test_harm_in_either_part_is_found(service: str) -> None:
-    """Nobody waits for the fences any more, neither by a need nor by a gate."""
+def hasty(plan: Plan, service: str, *gates: Condition) -> Plan:
+    """A plan in which nobody waits for the fences of a service, neither by a need nor by a gate."""
+
+    def step(found: Step) -> Step:
+        if found.verb not in {Verb.PROMOTE, Verb.REPOINT} or not found.instance.startswith(f"{SYSTEM}/{service}@"):
+            return found
+        needs = tuple(n for n in found.needs if not n.endswith(":fence"))
+        return replace(found, needs=needs, gates=gates if found.verb is Verb.PROMOTE else ())
+
+    return replace(plan, steps=tuple(map(step, plan.steps)))
+
+
+@pytest.mark.parametrize(("service", "other"), [("db", "files"), ("files", "db")])
+@pytest.mark.parametrize("asked", [True, False])
+def test_harm_in_either_part_is_found(service: str, other: str, asked: bool) -> None:
+    """Whatever is asked of the candidate itself, or of the other part, whose gates are not looked at."""
     frozen = first("site-lost", **CITY | {"fault": "freeze-centre a; freeze-centre b"})
-    prefix = f"{SYSTEM}/{service}@"
-
-    def hasty(step: Step) -> Step:
-        if step.verb not in {Verb.PROMOTE, Verb.REPOINT} or not step.instance.startswith(prefix):
-            return step
-        needs = tuple(n for n in step.needs if not n.endswith(":fence"))
-        return replace(step, needs=needs, gates=tuple(c for c in step.gates if c.fact is Fact.DETACHED))
-
     certified(prove(frozen, TOPOLOGY))
-    told = harm(prove(replace(frozen, steps=tuple(map(hasty, frozen.steps))), TOPOLOGY))
+    gate = Condition(fact=Fact.DETACHED, instance=f"{SYSTEM}/{service if asked else other}@c")
+    told = harm(prove(hasty(frozen, service, gate), TOPOLOGY))
     assert told.rule in {"one-acknowledger", "promotion-licensed"}
-    assert {name.partition("@")[0] for name in told.story[-1].en.split() if "@" in name} == {prefix[:-1]}
+    assert {name.partition("@")[0] for name in told.story[-1].en.split() if "@" in name} == {f"{SYSTEM}/{service}"}
