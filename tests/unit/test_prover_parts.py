@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -101,9 +102,11 @@ def open_to_all(condition: Condition, evidence: Evidence) -> Finding:
     return replace(judge(condition, evidence), verdict=Verdict.PASS)
 
 
-def city(which: Callable[[View], bool]) -> tuple[Search, dict[str, int]]:
+def city(which: Callable[[View], bool], **of_redirect: Any) -> tuple[Search, dict[str, int]]:
     """A search of one view of a lost city, and the bit of each of its steps."""
-    (group,) = groups(first("site-lost", **CITY), TOPOLOGY)
+    lost = first("site-lost", **CITY)
+    steps = tuple(replace(s, **of_redirect) if s.verb is Verb.REDIRECT else s for s in lost.steps)
+    (group,) = groups(replace(lost, steps=steps), TOPOLOGY)
     view = next(v for v in views(group) if which(v))
     worlds = Worlds(view.ground, view.concerned, view.ground.declared(), open_to_all)
     courses = Courses(worlds, view.plan, alone=True, free=view.free, unsure=view.unsure, aborts=view.aborts)
@@ -132,8 +135,10 @@ def test_a_promotion_that_is_not_looked_into_is_past_return_once_it_began() -> N
     assert courses.course(ends.failed).begun & promote
 
 
-def test_a_gate_that_is_not_looked_at_may_be_shut_though_nothing_went_wrong() -> None:
-    search, bits = city(lambda v: not v.aborts)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_gate_that_is_not_looked_at_may_be_shut_though_nothing_went_wrong(alone: bool) -> None:
+    only_files = (Condition(fact=Fact.WRITABLE_PRIMARY, instance=f"{SYSTEM}/files@c"),)
+    search, bits = city(lambda v: not v.aborts, **({"gates": only_files} if alone else {}))
     step = next(n for n, s in enumerate(search.courses.steps) if s.verb is Verb.REDIRECT)
     assert [s.id for n, s in enumerate(search.courses.steps) if search.courses.unsure[n]] == [
         search.courses.steps[step].id
