@@ -38,8 +38,8 @@ from orchestrator.team.session import Line, Seen, StoreAway, connect_primary, lo
 from orchestrator.team.store import LeaseRow
 
 POLL_S = 0.2
-FRESH_S = 4.0
-"""A worker looks again 2 s after its last look, which took 1 s at most."""
+FRESH_S = 5.0
+"""A worker's look that was under way when we asked takes 1 s at most, the pause after it 2 s, and the next look 1 s."""
 Tell = Callable[[str], None]
 
 

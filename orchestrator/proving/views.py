@@ -8,7 +8,7 @@ led (5) is looked at in the view of all. There a fault of the world comes alone:
 it is looked at in the view of data.
 
 A group falls into parts, such as a database with what stands on it, and a bucket beside it: no condition is about both,
-no step on one is proven by the other, and each invariant reads one piece. In the views of a part the steps on the other
+no step on one is proven by the other, and each invariant reads one part. In the views of a part the steps on the other
 may end well or not at any time, likewise; a promotion among them is told in two, for once begun, its system is not
 undone any more; a gate that asks of the other part may be found open or shut. Whether a plan comes to its end is looked
 for with everything in one view (`whole`).
@@ -123,7 +123,7 @@ def views(group: Group) -> tuple[View, ...]:
 
 def whole(group: Group) -> View:
     """Everything in one view."""
-    return View(group.ground, group.plan, concerned=_concerned(group.ground, group.plan), troubles=APART)
+    return View(group.ground, group.plan, concerned=_concerned(group.ground, group.plan))
 
 
 def parts(group: Group) -> list[tuple[Service, ...]]:
@@ -170,7 +170,7 @@ def _part_of(group: Group, services: tuple[Service, ...]) -> View:
             needed |= set(step.needs)
         kept.append(_asking(step, inside, unsure) if acts else _blurred(step, inside, free))
     plan = replace(group.plan, steps=_cut_needs(_led_up(kept[::-1], free)))
-    return View(ground, plan, frozenset(free), _concerned(ground, plan), APART, unsure=frozenset(unsure))
+    return View(ground, plan, frozenset(free), _concerned(ground, plan), unsure=frozenset(unsure))
 
 
 def _asking(step: Step, inside: Collection[str], unsure: set[str]) -> Step:
@@ -192,22 +192,15 @@ def _led_up(steps: Sequence[Step], free: Collection[str]) -> list[Step]:
     for step in steps:
         above[step.id] = {n for need in step.needs if need in of for n in (need, *above[need])}
     gone: set[str] = set()
-    begins: dict[str, set[str]] = {}
+    begins: dict[str, list[str]] = {}
     for step in steps:
         wide = {n for n in above[step.id] if of[n].verb in ESTATE_WIDE}
         up = above[step.id] - wide
-        if step.verb is Verb.PROMOTE and step.id in free and all(_same(of[n], step, free) for n in up):
+        if step.verb is Verb.PROMOTE and step.id in free and all(n in free and of[n].system == step.system for n in up):
             gone |= up
-            begins[step.id] = wide.intersection(*(above[n] for n in up))
-    return [
-        replace(s, needs=tuple(n for n in s.needs if n not in gone) if s.id not in begins else tuple(begins[s.id]))
-        for s in steps
-        if s.id not in gone
-    ]
-
-
-def _same(one: Step, other: Step, free: Collection[str]) -> bool:
-    return one.id in free and one.system == other.system
+            begins[step.id] = sorted(wide.intersection(*(above[n] for n in up)))
+    kept = (s for s in steps if s.id not in gone)
+    return [replace(s, needs=tuple(begins.get(s.id, [n for n in s.needs if n not in gone]))) for s in kept]
 
 
 def _blurred(step: Step, inside: Collection[str], free: set[str]) -> Step:

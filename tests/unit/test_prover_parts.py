@@ -9,28 +9,26 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.checks.conditions import Evidence, judge
-from orchestrator.machine.faults import Fault, strike
 from orchestrator.machine.world import World
 from orchestrator.model.observation import Finding, Verdict
 from orchestrator.model.plan import Condition, Fact, Plan, Step, Verb
-from orchestrator.model.topology import Service
 from orchestrator.prover import prove
 from orchestrator.proving import views as cut
 from orchestrator.proving.course import Courses
-from orchestrator.proving.moves import Move, Rules, Start
+from orchestrator.proving.moves import Move, Rules
 from orchestrator.proving.search import Search
 from orchestrator.proving.simple import Course
 from orchestrator.proving.story import NO_END
-from orchestrator.proving.views import Group, View, faults, groups, views, whole
+from orchestrator.proving.views import View, groups, views, whole
 from orchestrator.proving.worlds import Worlds
 from tests.unit.test_conclusion import estate
 from tests.unit.test_prover import RUNBOOKS, certified, harm, made, one_system
+from tests.unit.test_prover_reductions import searched
 
 TOPOLOGY = estate("lab-buckets")
 SYSTEM = "legal-person"
 CITY = {"lost": ("a", "b"), "target": "c", "accept_loss": True, "fault": "kill-centre a; kill-centre b"}
 CENTRE = {"lost": ("a",), "accept_loss": True, "fault": "kill-centre a"}
-STATES_MAX = 400_000
 
 
 def first(scenario: str, **words: object) -> Plan:
@@ -47,12 +45,7 @@ PLANS: dict[str, Callable[[], Plan]] = {
 
 def met(view: View, most: int) -> frozenset[World]:
     """Every world that a view comes to from a well world and from a frozen centre."""
-    before = view.ground.declared()
-    worlds = Worlds(view.ground, view.concerned, before)
-    courses = Courses(worlds, view.plan, alone=True, free=view.free, unsure=view.unsure, aborts=view.aborts)
-    search = Search(worlds, courses, Rules(faults=faults(view, ("a",), real=False), troubles=view.troubles))
-    frozen = strike(view.ground, before, Fault(name="freeze-centre", place="a"))
-    found = search.run([Start(n, worlds.number(w)) for n, w in (("", before), ("frozen", frozen))], STATES_MAX, most)
+    search, found = searched(view, most, simply=True)
     assert (found.wrong, found.troubles) == (None, most), "not searched to the end"
     return search.met()
 
@@ -63,18 +56,13 @@ def only(world: World, view: View) -> World:
     return replace(world, nodes=tuple(n for n in world.nodes if n.id in view.ground.index), lost=lost)
 
 
-def together(group: Group, services: tuple[Service, ...]) -> View:
-    """All data in one view, as if something tied it."""
-    return cut._data(group, services)
-
-
 @pytest.mark.parametrize("name", [*PLANS, "a city lost"])
 def test_each_part_alone_meets_every_world_that_it_meets_beside_the_other(name: str) -> None:
     made, most = (PLANS[name](), 1) if name in PLANS else (first("site-lost", **CITY), 0)
     (group,) = groups(made, TOPOLOGY)
     db, files = (v for v in views(group) if v.aborts)
     assert [[s.id.rpartition("/")[2] for s in v.ground.services] for v in (db, files)] == [["db"], ["files"]]
-    beside = met(together(group, group.ground.services), most)
+    beside = met(cut._data(group, group.ground.services), most)
     for view in (db, files):
         here = {only(world, view) for world in beside}
         assert len(here) > 10
@@ -145,7 +133,7 @@ def test_a_gate_that_is_not_looked_at_may_be_shut_though_nothing_went_wrong(alon
     ]
     others = sum(bits.values()) & ~(1 << step)
     number = search.courses.number(Course(done=others))
-    state = (search.worlds.number(search.worlds.ground.declared()) << 32 | number) << 3
+    state = search._after(search.worlds.number(search.worlds.ground.declared()), number, 0)
     told = [label[0] for _, _, cost, label, _ in search.nexts(state) if not cost]
     assert told == [Move.BEGIN, Move.SHUT]
 

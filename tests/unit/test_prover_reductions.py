@@ -46,7 +46,9 @@ def searched(view: View, most: int, *, simply: bool) -> tuple[Search, Found]:
     """Everything that a view can come to from a well world and from a frozen centre."""
     before = view.ground.declared()
     worlds = Worlds(view.ground, view.concerned, before)
-    courses = Courses(worlds, view.plan, alone=True, free=view.free, aborts=view.aborts, simply=simply)
+    courses = Courses(
+        worlds, view.plan, alone=True, free=view.free, unsure=view.unsure, aborts=view.aborts, simply=simply
+    )
     search = Search(worlds, courses, Rules(faults=faults(view, ("a",), real=False), troubles=view.troubles))
     frozen = strike(view.ground, before, Fault(name="freeze-centre", place="a"))
     starts = [Start(name, worlds.number(world)) for name, world in (("", before), ("frozen", frozen))]
