@@ -113,6 +113,14 @@ class Lab:
         return found
 
     @property
+    def started(self) -> set[int]:
+        """The processes that the lab began itself. A database's own children come and go (a session's backend ends a
+        moment after its client, autovacuum starts a worker), so whether these are the same tells nothing.
+        """
+        found = {p.pid for p in control.processes(self.dir)}
+        return {pid for pid in found if _parent(pid) not in found | {None}}
+
+    @property
     def faults(self) -> list[str]:
         return list(self.status.faults)
 
@@ -122,6 +130,14 @@ class Lab:
 
     def instance(self, name: str) -> InstanceStatus:
         return next(i for i in self.status.instances if i.instance == name)
+
+
+def _parent(pid: int) -> int | None:
+    """Which process began it; None once it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
