@@ -12,8 +12,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-Probe = Callable[[bytes], Awaitable[bytes | None]]
-"""The first key after this one (which need not exist); None where there is none."""
+from orchestrator.model.objects import Page
+
+Probe = Callable[[bytes, bool], Awaitable[bytes | None]]
+"""The first key after this one (which need not exist), and whether a part will likely begin there; None: no key."""
 
 TOP = "\U0010ffff"
 KIND_TOPS = (":", "[", "{", "\x7f")
@@ -36,6 +38,8 @@ class Range:
     """Beyond it there was no key but `high` when somebody looked."""
     page: tuple[bytes, bytes] | None = None
     """The first and the last key of the page that was read last."""
+    ahead: tuple[int, Page] | None = None
+    """Its first page, of the copy of this number, where the search for its place has read that."""
 
     def passed(self, first: bytes, last: bytes) -> None:
         """A page was read, from one key to another."""
@@ -61,12 +65,13 @@ class Range:
         return [rest for rest in rests if rest is not None]
 
 
-async def find_cuts(range_: Range, probe: Probe, most: int = 1) -> list[bytes]:
-    """Keys that part what is left of a range, in order, `most` at most; empty where there are none.
+async def find_cuts(range_: Range, probe: Probe, idle: int = 1) -> list[bytes]:
+    """Keys that part what is left of a range, in order; empty where there are none.
 
-    So many are asked for at once, too: nobody else has anything to do.
+    About as many are looked for, at once, as workers are `idle`. All that are met are places to cut, some three
+    times as many at most: a part that waits costs no search when the next worker is idle.
     """
-    search = _Search(range_, probe, most)
+    search = _Search(range_, probe, idle)
     found = await search.run()
     range_.top = min(range_.top, search.top)
     return found
@@ -76,7 +81,7 @@ async def find_cuts(range_: Range, probe: Probe, most: int = 1) -> list[bytes]:
 class _Search:
     range_: Range
     probe: Probe
-    most: int
+    idle: int
     left: int = MOST_PROBES
     top: str = TOP
 
@@ -90,10 +95,7 @@ class _Search:
         low = ord(here[shared]) if first is None else _next(first, here[:shared], "\x00")
         met = await self._beyond(here[:shared], low)
         places = sorted(place for key, place in met.items() if key != first)
-        if len(places) < self.most:
-            return places if first is None else [first, *places]
-        # From the end on, for what lies before the first place is part of what is read already.
-        return sorted(places[-1 - n * len(places) // self.most] for n in range(self.most))
+        return places if first is None else [first, *places]
 
     async def _shared(self, here: str, paged: int | None) -> tuple[int, bytes | None]:
         """How many characters of `here` all the rest shares, and the first key that goes on otherwise.
@@ -103,7 +105,8 @@ class _Search:
         low, high = self._known(here), len(here)
         if limited := paged is not None and paged < high:
             high = paged + 1
-        # What lies between two keys shares all that they share, and most often no more: so that is asked first.
+        # What lies between two keys shares all that they share, and most often no more: so that is asked first. Else
+        # the rest mostly shares a few characters less than a page does, by the number of its pages.
         lengths, first = [low], None
         # Beyond "" + TOP there is nothing; beyond all of `here` + TOP lies what does not begin with it.
         while low < high - (limited and first is None):
@@ -113,7 +116,7 @@ class _Search:
                 else:
                     high, first = length, key
                     break
-            lengths = _spaced(low, high, self.most)
+            lengths = _backwards(low, high, self.idle)
         if first is None and not limited:
             [first] = await self._after(here)
         return low, first
@@ -130,11 +133,11 @@ class _Search:
         if self.top.startswith(prefix) and self.top != prefix:
             high = ord(self.top[len(prefix)]) + 1
         met: dict[bytes, bytes] = {}
-        while len(met) < self.most and high - low > 1:
+        while len(met) < self.idle and high - low > 1:
             # Mostly what comes is of the same kind; where not, the kind's end tells in the same round.
             end = next((ord(kind) for kind in KIND_TOPS if low < ord(kind) < high), high)
-            codes = sorted({*_spaced(low + 1, end, self.most), end} - {high})
-            keys = await self._after(*(prefix + chr(code) for code in codes))
+            codes = sorted({*_spaced(low + 1, end, self.idle), end} - {high})
+            keys = await asyncio.gather(*(self._one(prefix + chr(code), code < end) for code in codes))
             for code, key in zip(codes, keys, strict=True):
                 low, high = (low, min(high, code)) if key is None else (max(code, _next(key, prefix, TOP)), high)
                 if key is not None:
@@ -147,11 +150,11 @@ class _Search:
         """The first key of the range beyond each text."""
         return await asyncio.gather(*(self._one(text) for text in texts))
 
-    async def _one(self, text: str) -> bytes | None:
+    async def _one(self, text: str, likely: bool = False) -> bytes | None:
         self.left -= 1
         if self.left < 0:
             return None
-        key, high = await self.probe(text.encode()), self.range_.high
+        key, high = await self.probe(text.encode(), likely), self.range_.high
         if key is None or (high is not None and key >= high):
             self.top = min(self.top, text)
             return None
@@ -164,6 +167,13 @@ def _spaced(low: int, high: int, most: int) -> list[int]:
     if high - low > 2 * most:
         found = (low + (high - low) * n // (most + 1) for n in range(1, most + 1))
     return sorted(set(found) - set(SURROGATES))
+
+
+def _backwards(low: int, high: int, most: int) -> list[int]:
+    """Some numbers from `low` on and below `high`, in order, the closer together the nearer to `high`; all if few."""
+    if high - low <= most:
+        return list(range(low, high))
+    return sorted({max(low, high - 1 - n * (n + 1) // 2) for n in range(most)})
 
 
 def _next(key: bytes, prefix: str, otherwise: str) -> int:

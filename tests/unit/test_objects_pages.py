@@ -324,3 +324,23 @@ def test_the_processor_is_full_by_what_the_last_window_took_of_it() -> None:
         now, used = now + later, used + took
         seen.append(full())
     assert seen == [False, True, True, False, True]
+
+
+async def test_what_is_read_to_find_a_place_begins_the_part_there_and_is_not_read_again() -> None:
+    class Logged(Store):
+        def __init__(self, name: str, entries: Iterable[Entry]) -> None:
+            super().__init__(name, entries)
+            self.pages: list[bytes] = []
+
+        async def page(self, after: bytes, *asked: Any, most: int = 1000, **more: Any) -> Listing:
+            self.pages += [after] if most > 1 else []
+            return await super().page(after, *asked, most=most, **more)
+
+    names = sorted(f"data{n % 8}/{n:05}".encode() for n in range(3000))
+    copies = [Logged(c, map(entry, names)) for c in ("x@a", "x@b")]
+    sweep = await swept(copies, False, 8, 50)
+    assert (sweep.listed, sweep.found[0].listed, sweep.cuts >= 7) == (3000, 3000, True)
+    for copy in copies:
+        assert len(copy.pages) == len(set(copy.pages))
+    alone = [set(one.pages) - set(other.pages) for one, other in (copies, copies[::-1])]
+    assert alone == [{b"data9"}, {b"data8"}]  # no part begins there
