@@ -107,7 +107,7 @@ class _Search:
             high = paged + 1
         # What lies between two keys shares all that they share, and most often no more: so that is asked first. Else
         # the rest mostly shares a few characters less than a page does, by the number of its pages.
-        lengths, first = [low], None
+        lengths, spread, first = [low], _backwards, None
         # Beyond "" + TOP there is nothing; beyond all of `here` + TOP lies what does not begin with it.
         while low < high - (limited and first is None):
             for length, key in zip(lengths, await self._after(*(here[: n + 1] + TOP for n in lengths)), strict=True):
@@ -116,7 +116,7 @@ class _Search:
                 else:
                     high, first = length, key
                     break
-            lengths = _backwards(low, high, self.idle)
+            lengths, spread = spread(low, high, self.idle), _spaced
         if first is None and not limited:
             [first] = await self._after(here)
         return low, first

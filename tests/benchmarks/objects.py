@@ -15,8 +15,6 @@ import itertools
 import json
 import os
 import re
-import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -34,7 +32,9 @@ from orchestrator.model.topology import Frozen, Instance, Role
 from orchestrator.providers.s3_objects import S3Objects
 from orchestrator.providers.s3_wire import Query, Wire
 from orchestrator.verification.objects_sweep import Sweep
+from tests.benchmarks import peers
 from tests.benchmarks.measure import ROOT, Row, table
+from tests.benchmarks.spent import spent
 
 PAGE = 1000
 LISTERS = 8
@@ -285,16 +285,16 @@ def rclone(program: str, sides: Sides) -> tuple[float, float, float, int]:
         )
         a, b = (f"{n}:{p.partition('/')[2]}" for n, p in zip("ab", sides.places, strict=True))
         words = [program, "check", a, b, "--config", str(config), "--checkers", "8"]
-        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         # Its AWS library takes our settings for its own, and fails at AWS_CA_BUNDLE.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        done = subprocess.run(words, capture_output=True, text=True, check=False, env=clean)
-        took, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    found = re.search(r"(\d+) differences found", done.stderr)
+        with (Path(folder) / "said").open("w+b") as said:
+            took = spent(words, out=subprocess.DEVNULL, err=said, env=clean)
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+    found = re.search(r"(\d+) differences found", text)
     if found is None:  # with differences it exits with 1, as where it failed
-        raise RuntimeError(f"rclone check compared nothing (exit code {done.returncode}): {done.stderr[-500:]}")
-    return took, cpu, after.ru_maxrss / 1024, int(found[1])
+        raise RuntimeError(f"rclone check compared nothing (exit code {took.code}): {text[-500:]}")
+    return took.wall_s, took.cpu_s, took.rss_kb / 1024, int(found[1])
 
 
 def rows(count: int, kind: str, program: str | None, rounds: int = ROUNDS, per_s: int = 0) -> list[Row]:
@@ -350,8 +350,8 @@ def main() -> None:
     elif asked.what in ("ours", "bare"):
         child(asked.what, asked.more, asked.count, asked.kind)
     else:
-        program = os.environ.get("RCLONE") or shutil.which("rclone")
-        print(table(object_rows([asked.count] if asked.count else [100_000, 1_000_000], program)))
+        counts = [asked.count] if asked.count else [100_000, 1_000_000]
+        print(table(object_rows(counts, peers.program("rclone"))))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,11 +19,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.lab import state
-from orchestrator.lab.ceph import Cluster, missing_programs
+from orchestrator.lab.ceph import Cluster
 from orchestrator.lab.realm import USER
+from tests.benchmarks import peers
 from tests.benchmarks.measure import ROOT, Row, table
 from tests.benchmarks.objects import ACCESS, ROUNDS, SECRET, Sides, measured, names, planted
 from tests.benchmarks.rows_world import MEMORY
+from tests.ceph.__main__ import hindrance
 from tests.ceph.world import World
 from tests.integration.drills import home_with_lab
 
@@ -62,9 +62,9 @@ def index(zone: Cluster, bucket: str, keys: Sequence[bytes], other: set[bytes]) 
 
 
 def ceph_rows(counts: Sequence[int], program: str | None, rounds: int = ROUNDS) -> list[Row]:
-    """Even and skewed keys, `program` is the peer's; no rows where Ceph is not installed."""
-    if missing := missing_programs():
-        print(f"no Ceph here ({', '.join(missing)}): its rows are left out", file=sys.stderr)
+    """Even and skewed keys, `program` is the peer's; no rows where Ceph is neither here nor can be installed."""
+    if why := hindrance():
+        print(f"no Ceph here ({why}): its rows are left out", file=sys.stderr)
         return []
     found = []
     with tempfile.TemporaryDirectory(prefix="drctl-bench-") as home, pytest.MonkeyPatch.context() as patch:
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
-    print(table(ceph_rows([asked.objects], os.environ.get("RCLONE") or shutil.which("rclone"), asked.rounds)))
+    print(table(ceph_rows([asked.objects], peers.program("rclone"), asked.rounds)))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from pathlib import Path
 
 from tests.benchmarks.measure import ROOT, Row, medians, table
 from tests.benchmarks.relay import Relay
-from tests.benchmarks.rows_peers import peer_rows
+from tests.benchmarks.rows_peers import comparator_rows, reladiff_rows
 from tests.benchmarks.rows_world import DIFFERENCES, FLOOR, Load, World, rows_world
+from tests.benchmarks.spent import spent
 
 RATIO = 1.4
 MOVED_PER_ROW = 0.2
@@ -42,23 +43,14 @@ class Took:
     """One run of the command: what it found, its seconds and its memory."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        begun = time.perf_counter()
         with tempfile.TemporaryFile() as out:
-            process = subprocess.Popen(
+            took = spent(
                 [sys.executable, "-m", "orchestrator.cli.main", *words],
-                stdout=out,
-                stderr=subprocess.DEVNULL,
-                cwd=ROOT,
-                env=environment,
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            self.wall_s = time.perf_counter() - begun
-            process.returncode = os.waitstatus_to_exitcode(status)
+                out=out, err=subprocess.DEVNULL, cwd=str(ROOT), env=dict(os.environ, PYTHONPATH=str(ROOT)),
+            )  # fmt: skip
             out.seek(0)
             self.found = json.loads(out.read() or b"[]")
-        self.code, self.rss_kb = process.returncode, usage.ru_maxrss
-        self.cpu_s = usage.ru_utime + usage.ru_stime
+        self.wall_s, self.code, self.rss_kb, self.cpu_s = took.wall_s, took.code, took.rss_kb, took.cpu_s
 
     @property
     def content(self) -> dict[str, object]:
@@ -233,7 +225,7 @@ PARTS: dict[str, Callable[[World, Path, int], list[Row]]] = {
     "cut": live_rows,
     "no-locks": partial(live_rows, words=("--no-locks",)),
     "paced": partial(live_rows, words=("--max-load", "20")),
-    "peers": lambda world, home, rounds: peer_rows(world, lambda: verify(world, home).wall_s, rounds),
+    "peers": lambda world, home, rounds: reladiff_rows(world, lambda: verify(world, home).wall_s, rounds),
 }
 """In this order: `peers` promotes the replica."""
 
@@ -244,6 +236,8 @@ def rows_rows(rows: int = 5_000_000, rounds: int = 3, parts: Sequence[str] = tup
     with rows_world(rows) as world, tempfile.TemporaryDirectory(prefix="drctl-bench-") as home:
         for part in (p for p in PARTS if p in parts):
             found += PARTS[part](world, Path(home), rounds)
+        if "peers" in parts:
+            found += comparator_rows(rows, lambda other: verify(other, Path(home)).wall_s, rounds)
     return found
 
 

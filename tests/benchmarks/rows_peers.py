@@ -1,4 +1,4 @@
-"""Other programs that compare tables, on the same rows, where they are installed (on the PATH).
+"""Other programs that compare tables, on the same rows.
 
 They keep temporary tables or know no standby, so the replica is promoted for them: nothing else changes, and the
 differences stay.
@@ -6,17 +6,18 @@ differences stay.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import psycopg
+import pytest
 
 from tests.benchmarks.measure import Row, timed
-from tests.benchmarks.rows_world import DIFFERENCES, World
+from tests.benchmarks.peers import comparator, program
+from tests.benchmarks.rows_world import DIFFERENCES, World, rows_world
+from tests.integration import verify_pair
 
 WITHIN_S = 300.0
 COLUMNS = ("office", "name", "amount", "seen")
@@ -27,7 +28,6 @@ class Peer:
     """A program, how it is called for two ports, and how many differing rows its output tells."""
 
     name: str
-    program: str
     words: Callable[[int, int], Sequence[str]]
     told: Callable[[str], int]
     target: float
@@ -48,33 +48,41 @@ def _lines(text: str, *begin: str) -> int:
     return sum(line.startswith(begin) for line in text.splitlines())
 
 
-PEERS = (
-    Peer("pg_comparator", "pg_comparator", _comparator, lambda out: _lines(out, "UPDATE", "INSERT", "DELETE"), 2.4),
-    Peer("reladiff", "reladiff", _reladiff, lambda out: _lines(out, "- "), 6.0),
-)
+RELADIFF = Peer("reladiff", _reladiff, lambda out: _lines(out, "- "), 6.0)
+COMPARATOR = Peer("pg_comparator", _comparator, lambda out: _lines(out, "UPDATE", "INSERT", "DELETE"), 2.4)
 
 
-def peer_rows(world: World, ours: Callable[[], float], rounds: int) -> list[Row]:
-    """A row for each peer; one that is not installed is said to be missing. Ours is measured before the promotion."""
+def reladiff_rows(world: World, ours: Callable[[], float], rounds: int) -> list[Row]:
+    """reladiff on the pair; ours is measured before the promotion."""
     ours_s = statistics.median(ours() for _ in range(rounds))
     world.promote()
-    for node in world.pair.nodes:
-        with contextlib.suppress(psycopg.Error):
-            node.sql("CREATE EXTENSION pgcmp")  # pg_comparator's own hashes, where they are installed
-    return [_row(world, peer, ours_s) for peer in PEERS]
+    return [_row(world.rows, RELADIFF, ours_s, RELADIFF.words(*world.ports), program("reladiff"))]
 
 
-def _row(world: World, peer: Peer, ours_s: float) -> Row:
+def comparator_rows(rows: int, ours: Callable[[World], float], rounds: int) -> list[Row]:
+    """pg_comparator on a pair of the PostgreSQL that its own hash functions are built for, and ours there too."""
+    if (programs := comparator()) is None:
+        return [_row(rows, COMPARATOR, 0.0, (), None)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify_pair, "OTHER", str(programs))
+        with rows_world(rows) as world:
+            ours_s = statistics.median(ours(world) for _ in range(rounds))
+            world.promote()
+            for node in world.pair.nodes:
+                node.sql("CREATE EXTENSION pgcmp")
+            return [_row(rows, COMPARATOR, ours_s, COMPARATOR.words(*world.ports), shutil.which(COMPARATOR.name))]
+
+
+def _row(rows: int, peer: Peer, ours_s: float, words: Sequence[str], program: str | None) -> Row:
     target = f"≥ {peer.target:g} × faster"
-    what = f"against {peer.name}, {world.rows:,} rows"
-    program = shutil.which(peer.program)
+    what = f"against {peer.name}, {rows:,} rows"
     if program is None:
         return Row(what=what, ours=f"{ours_s:.2f} s", against="not installed here", ratio="", target=target, met=False)
     outputs: list[str] = []
 
     def run() -> None:
         done = subprocess.run(
-            [program, *peer.words(world.pair.a.port, world.pair.b.port)],
+            [program, *words],
             capture_output=True,
             text=True,
             check=False,

@@ -42,9 +42,14 @@ class World:
     def __init__(self, pair: Pair, rows: int) -> None:
         self.pair, self.rows = pair, rows
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Where the two servers listen."""
+        return self.pair.a.port, self.pair.b.port
+
     def estate(self, home: Path, ports: tuple[int, int] | None = None) -> Path:
         """A folder with the topology of the pair."""
-        a, b = ports or (self.pair.a.port, self.pair.b.port)
+        a, b = ports or self.ports
         folder = home / f"estate-{a}"
         folder.mkdir(exist_ok=True)
         (folder / "topology.yaml").write_text(TOPOLOGY.format(a=a, b=b), encoding="utf-8")

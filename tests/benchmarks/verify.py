@@ -2,16 +2,16 @@
 
     python -m tests.benchmarks.verify [--part endpoints|objects|ceph|rows] [--rows 5000000] [--objects 1000000]
 
-Peers (pg_comparator, reladiff, rclone) are run where they are installed; the table says where they are not.
+Peers (pg_comparator, reladiff, rclone) and Ceph are installed where they are not here yet; the table says where they
+could not be had (`tests.benchmarks.peers`).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from collections.abc import Callable
 
+from tests.benchmarks import peers
 from tests.benchmarks.endpoints import endpoint_rows
 from tests.benchmarks.measure import Row, table
 from tests.benchmarks.objects import object_rows
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--objects", type=int, default=1_000_000)
-    program = os.environ.get("RCLONE") or shutil.which("rclone")
+    program = peers.program("rclone")
     parts: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
         "endpoints": lambda _: endpoint_rows(),
         "objects": lambda asked: object_rows(sorted({SHIPPED, asked.objects}), program),

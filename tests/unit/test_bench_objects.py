@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.objects import Sides, rclone
+from tests.benchmarks.spent import spent
 
 SIDES = Sides(places=("127.0.0.1:1/b", "127.0.0.1:2/b"), count=1, kind="even")
 
@@ -31,3 +34,22 @@ def test_a_peer_hears_nothing_of_our_settings(tmp_path: Path, monkeypatch: pytes
     peer = program(tmp_path, f"env > {told}", "echo 'NOTICE: S3 bucket b: 10 differences found' >&2", "exit 1")
     assert rclone(peer, SIDES)[3] == 10
     assert "AWS_" not in told.read_text()
+
+
+def test_what_a_command_takes_is_its_own(tmp_path: Path) -> None:
+    ballast = bytearray(b"b" * (300 << 20))  # who begins a process hands it this as its memory at its highest
+    code = "print('out'); held = bytearray(b'h' * (60 << 20)); exit(sum(n % 7 for n in range(10**6)) % 2 + 3)"
+    with (tmp_path / "out").open("w+b") as out:
+        took = spent([sys.executable, "-c", code], out=out, err=subprocess.DEVNULL, env={"PATH": "/bin"})
+        out.seek(0)
+        assert out.read() == b"out\n"
+    assert len(ballast) == 300 << 20
+    assert took.code in (3, 4)
+    assert 60 << 10 < took.rss_kb < 200 << 10
+    assert took.cpu_s > 0
+    assert took.wall_s > 0
+
+
+def test_a_command_that_is_killed_is_told_by_its_signal() -> None:
+    words = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    assert spent(words, out=subprocess.DEVNULL, err=subprocess.DEVNULL).code == -9

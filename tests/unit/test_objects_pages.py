@@ -13,7 +13,7 @@ from orchestrator.model.objects import Entry
 from orchestrator.model.rows import RowsUnreadable
 from orchestrator.providers.s3_listing import Counts, Listing, _Entries, parse
 from orchestrator.verification.objects_merge import Feed, pass_equal, realign
-from orchestrator.verification.objects_ranges import Range
+from orchestrator.verification.objects_ranges import Range, find_cuts
 from orchestrator.verification.objects_sweep import RETRY_PAGES, OwnTime, Sweep
 from tests.unit.objects_store import Store, entry, listing, lost
 from tests.unit.test_objects import swept
@@ -344,3 +344,19 @@ async def test_what_is_read_to_find_a_place_begins_the_part_there_and_is_not_rea
         assert len(copy.pages) == len(set(copy.pages))
     alone = [set(one.pages) - set(other.pages) for one, other in (copies, copies[::-1])]
     assert alone == [{b"data9"}, {b"data8"}]  # no part begins there
+
+
+@pytest.mark.parametrize("idle", [1, 2, 7])
+async def test_keys_that_share_far_less_than_a_page_does_are_found_in_few_requests(idle: int) -> None:
+    keys = [b"p/" + b"q" * 60 + b"%04d" % n for n in range(300)] + [b"p/r%05d" % n for n in range(3000)]
+    asked: list[bytes] = []
+
+    async def probe(after: bytes, likely: bool) -> bytes | None:
+        asked.append(after)
+        return next((k for k in keys if k > after), None)
+
+    range_ = Range(low=b"", high=None, reached=keys[150])
+    range_.passed(keys[50], keys[150])
+    cuts = await find_cuts(range_, probe, idle)
+    assert any(keys[299] < at for at in cuts)
+    assert len(asked) <= 25
