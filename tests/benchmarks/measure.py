@@ -52,10 +52,14 @@ def drctl(*words: str, home: Path, check: bool = True) -> subprocess.CompletedPr
     )
 
 
+HEAD = "| what | ours | against | ratio | target | met |\n|---|---|---|---|---|---|"
+
+
+def line(row: Row) -> str:
+    """The row in Markdown, below HEAD."""
+    return f"| {row.what} | {row.ours} | {row.against} | {row.ratio} | {row.target} | {'yes' if row.met else 'NO'} |"
+
+
 def table(rows: Sequence[Row]) -> str:
     """The table in Markdown."""
-    lines = ["| what | ours | against | ratio | target | met |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {r.what} | {r.ours} | {r.against} | {r.ratio} | {r.target} | {'yes' if r.met else 'NO'} |" for r in rows
-    ]
-    return "\n".join(lines)
+    return "\n".join([HEAD, *map(line, rows)])

@@ -9,11 +9,12 @@ could not be had (`tests.benchmarks.peers`).
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 
 from tests.benchmarks import peers
 from tests.benchmarks.endpoints import endpoint_rows
-from tests.benchmarks.measure import Row, table
+from tests.benchmarks.measure import HEAD, Row, line
 from tests.benchmarks.objects import object_rows
 from tests.benchmarks.objects_ceph import ceph_rows
 from tests.benchmarks.rows import rows_rows
@@ -23,7 +24,7 @@ SHIPPED = 100_000
 
 
 def main() -> None:
-    """Run every bench, or one, and print the table."""
+    """Run every bench, or one, and print the table as it comes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--objects", type=int, default=1_000_000)
@@ -36,7 +37,11 @@ def main() -> None:
     }
     parser.add_argument("--part", action="append", choices=tuple(parts))
     asked = parser.parse_args()
-    print(table([row for part in asked.part or parts for row in parts[part](asked)]))
+    print(HEAD, flush=True)
+    for part in asked.part or parts:
+        print(f"{part} …", file=sys.stderr)  # the whole takes a quarter of an hour
+        for row in parts[part](asked):
+            print(line(row), flush=True)
 
 
 if __name__ == "__main__":
