@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from tests.integration.test_verify_command import TOPOLOGY
-from tests.integration.verify_pair import Pair
+from tests.integration.verify_pair import Pair, wait_for
 from tests.integration.verify_tools import settle_to_disk
 
 DIFFERENCES = 20
@@ -30,6 +30,11 @@ CREATE TABLE entry (id bigint PRIMARY KEY, office int, name text, amount numeric
 INSERT INTO entry SELECT g, g % 97, 'row-' || lpad(g::text, 9, '0') || '-' || md5(g::text), g % 10007 / 7.0,
   '2026-01-01'::timestamptz + g * interval '1 second' FROM generate_series(1, {rows}) g;
 """
+LET_GO = """
+SELECT coalesce(max(age(oldest)), 0) <= 1 FROM (
+  SELECT backend_xmin FROM pg_stat_replication UNION ALL SELECT xmin FROM pg_replication_slots) AS held (oldest)
+"""
+"""Whether no replica holds rows that the last transactions left."""
 CLIENTS = 4
 UPDATES_PER_S = 1400
 AT_ONCE = 4
@@ -61,6 +66,11 @@ class World:
 
     def plant(self) -> None:
         """Change DIFFERENCES rows in the standby's files, spread over the table."""
+        # A page that the primary cleans up later is sent whole, and what was planted in it is gone: it does so now, as
+        # soon as the standby says (every 10 s) that it needs no old rows.
+        wait_for(lambda: self.pair.a.sql(LET_GO) == [(True,)], 30, "the standby to let go of old rows")
+        self.pair.a.sql("VACUUM entry")
+        self.pair.catch_up(self.pair.b)
         settle_to_disk(self.pair, self.pair.b)
         self._edit(b"row-", b"Row-")
 
