@@ -1,7 +1,7 @@
 """What a comparison costs the primary: how much of the time it may be read, and what its own commits take meanwhile.
 
 A small commit of ours at the primary stands for those of its users: it waits for the same processors, locks and disks.
-It is timed before and after the comparison, when we read nothing, and all the time during it.
+It is timed before and after the comparison, when we read nothing, and all the time during it, in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from orchestrator.verification.source import RowSource
 
 ALONE = 15
 """Commits that are timed before, and as many after."""
-ALONE_EVERY_S = 0.004
+CLOSELY_S = 0.004
+"""So long after another commit comes each that is timed: one that comes after a rest is slower (half as slow again or
+more, with nothing else to do), by what processors and the server have put away meanwhile.
+"""
 EVERY_S = 0.05
 RECENT = 8
 """So many of the last commits tell whether the primary suffers now."""
@@ -58,6 +61,8 @@ class Brake:
         """Time commits until cancelled; ends by itself where the primary takes none."""
         with suppress(RowsUnreadable):
             while True:
+                await primary.pulse()
+                await asyncio.sleep(CLOSELY_S)
                 self._during.append(await primary.pulse())
                 await asyncio.sleep(EVERY_S)
 
@@ -66,7 +71,7 @@ class Brake:
         with suppress(RowsUnreadable):
             for _ in range(ALONE):
                 self._alone.append(await primary.pulse())
-                await asyncio.sleep(ALONE_EVERY_S)
+                await asyncio.sleep(CLOSELY_S)
 
     @property
     def effect(self) -> Effect | None:

@@ -240,9 +240,10 @@ PARTS: dict[str, Callable[[World, Path, int], list[Row]]] = {
 def rows_rows(rows: int = 5_000_000, rounds: int = 3, parts: Sequence[str] = tuple(PARTS)) -> list[Row]:
     """The rows of the table; servers in memory where there is room, so that disks do not blur both sides."""
     found: list[Row] = []
-    with rows_world(rows) as world, tempfile.TemporaryDirectory(prefix="drctl-bench-") as home:
-        for part in (p for p in PARTS if p in parts):
-            found += PARTS[part](world, Path(home), rounds)
+    with tempfile.TemporaryDirectory(prefix="drctl-bench-") as home:
+        with rows_world(rows) as world:
+            for part in (p for p in PARTS if p in parts):
+                found += PARTS[part](world, Path(home), rounds)
         if "peers" in parts:
             found += comparator_rows(rows, lambda other: finding(other, Path(home)), rounds)
     return found

@@ -346,8 +346,8 @@ async def test_what_is_read_to_find_a_place_begins_the_part_there_and_is_not_rea
     assert alone == [{b"data9"}, {b"data8"}]  # no part begins there
 
 
-@pytest.mark.parametrize("idle", [1, 2, 7])
-async def test_keys_that_share_far_less_than_a_page_does_are_found_in_few_requests(idle: int) -> None:
+@pytest.mark.parametrize(("idle", "most"), [(1, 13), (2, 16), (7, 30)])
+async def test_keys_that_share_far_less_than_a_page_does_are_found_in_few_requests(idle: int, most: int) -> None:
     keys = [b"p/" + b"q" * 60 + b"%04d" % n for n in range(300)] + [b"p/r%05d" % n for n in range(3000)]
     asked: list[bytes] = []
 
@@ -359,4 +359,4 @@ async def test_keys_that_share_far_less_than_a_page_does_are_found_in_few_reques
     range_.passed(keys[50], keys[150])
     cuts = await find_cuts(range_, probe, idle)
     assert any(keys[299] < at for at in cuts)
-    assert len(asked) <= 25
+    assert len(asked) <= most

@@ -92,7 +92,7 @@ def braked(monkeypatch: pytest.MonkeyPatch, share: float, alone: float, during: 
 
     async def run() -> None:
         await brake.alone(cast(RowSource, Pulses([alone] * pacing.ALONE)))
-        await brake.watch(cast(RowSource, Pulses([during] * 20)))
+        await brake.watch(cast(RowSource, Pulses([during] * 40)))
         slept.clear()
         for _ in range(8):
             await brake.rest(0.01)
@@ -106,6 +106,32 @@ def test_a_brake_rests_by_its_share_and_more_while_the_primary_suffers(monkeypat
     assert braked(monkeypatch, 0.25, 0.001, 0.0015)[1] == pytest.approx([0.03] * 8)
     suffering = braked(monkeypatch, 0.25, 0.001, 0.003)[1]
     assert suffering == pytest.approx([0.06, 0.12, 0.24, 0.48, 0.48, 0.48, 0.48, 0.48])
+
+
+def test_a_commit_after_a_rest_is_slow_and_no_sign_of_suffering(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sleepy(Pulses):
+        async def pulse(self) -> float:
+            normal = await super().pulse()
+            return normal if rests and rests[-1] < pacing.EVERY_S else 3 * normal
+
+    rests: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        rests.append(delay_s)
+
+    monkeypatch.setattr(f"{pacing.__name__}.asyncio.sleep", sleep)
+    brake = Brake(0.25)
+
+    async def run() -> None:
+        await brake.alone(cast(RowSource, Sleepy([0.001] * pacing.ALONE)))
+        await brake.watch(cast(RowSource, Sleepy([0.001] * 20)))
+        await brake.rest(0.01)
+        await brake.alone(cast(RowSource, Sleepy([0.001] * pacing.ALONE)))
+
+    asyncio.run(run())
+    assert brake.effect is not None
+    assert (brake.effect.commits, brake.effect.during_p50_s, brake.effect.during_p95_s) == (10, 0.001, 0.001)
+    assert pytest.approx(0.03) in rests
 
 
 def test_the_effect_needs_commits_before_during_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
