@@ -1,4 +1,5 @@
-# What the bubble's scripts share; put before each of them. bash; needs coreutils, curl-free: the app is asked by bash.
+# What the bubble's scripts share; put before each of them. bash; needs coreutils and ipcrm (util-linux), curl-free: the
+# app is asked by bash.
 # Lines that begin with drctl-fact:, drctl-changed: and drctl-error: are read by drctl.
 set -euo pipefail
 data=${DRCTL_PGDATA:?no pgdata: set the parameter of the instance}
@@ -48,10 +49,30 @@ kill_bubble() {
   fail "processes of the bubble outlive SIGKILL: $(bubble_processes | tr '\n' ' ')"
 }
 
+# A server's shared memory does not lie below the bubble, and a host has room for 4,096 segments: a server that stops
+# frees its own; that of one that was killed, which nobody is attached to any more, is freed for it.
+stop_clone() {
+  [ -e "$clone/postmaster.pid" ] || return 0
+  (cd "$clone" && pg pg_ctl -D "$clone" -s -w -t 10 -m immediate stop >&2) || true
+}
+
+free_memory() {
+  local lines key id segment number size attached
+  mapfile -t lines <"$clone/postmaster.pid"
+  read -r key id <<<"${lines[6]:-}" || return 0
+  while read -r segment number _ size _ _ attached _; do
+    if [ "$number" = "$id" ] && [ "$((segment & 0xffffffff))" = "$((key & 0xffffffff))" ] && [ "$attached" = 0 ]; then
+      "${owner[@]}" ipcrm -m "$id" || fail "$size bytes of shared memory ($id) are still there"
+    fi
+  done < <(tail -n +2 /proc/sysvipc/shm)
+}
+
 discard_bubble() {
   if [ ! -e "$bubble" ] && [ -z "$(bubble_processes)" ]; then return 0; fi
   changed "discarded $bubble"
+  stop_clone
   kill_bubble
+  if [ -r "$clone/postmaster.pid" ]; then free_memory; fi
   rm -rf -- "$bubble"
   [ ! -e "$bubble" ] || fail "$bubble is still there"
 }

@@ -28,6 +28,7 @@ primary_conninfo = ''
 primary_slot_name = ''
 synchronous_standby_names = ''
 archive_mode = off
+dynamic_shared_memory_type = mmap
 fsync = off
 CONF
   if [ "$(id -u)" = 0 ]; then chown -R --reference="$data" "$clone"; fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,3 +101,9 @@ def home_with_lab(path: Path, *options: str, estate: str = "lab") -> Iterator[Ho
         for folder in path.glob("runs/*/canary"):
             canary.stop(folder)
         subprocess.run(down, cwd=ROOT, check=True, capture_output=True)
+
+
+def shared_memory() -> list[str]:
+    """Every segment of the host, of both kinds."""
+    segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return sorted(["system v " + line.split()[1] for line in segments] + os.listdir("/dev/shm"))

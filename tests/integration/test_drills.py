@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.drills import ROOT, SYSTEMS, Home, home_with_lab
+from tests.integration.drills import ROOT, SYSTEMS, Home, home_with_lab, shared_memory
 from tests.integration.sampler import Sampler, prepare
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
@@ -213,8 +213,8 @@ def test_an_isolated_drill_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def footprint(home: Home) -> dict[str, object]:
-    """Roles, slots, replication and files of the lab: what an isolated drill must not change."""
-    found: dict[str, object] = {}
+    """Roles, slots, replication, files and shared memory: what an isolated drill must not change."""
+    found: dict[str, object] = {"shared memory": shared_memory()}
     for system in SYSTEMS:
         for instance in home.databases(system):
             found[instance] = home.ask(
