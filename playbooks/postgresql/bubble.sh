@@ -52,7 +52,9 @@ kill_bubble() {
 # A server's shared memory does not lie below the bubble, and a host has room for 4,096 segments: a server that stops
 # frees its own; that of one that was killed, which nobody is attached to any more, is freed for it.
 stop_clone() {
-  [ -e "$clone/postmaster.pid" ] || return 0
+  local pid
+  [ -r "$clone/postmaster.pid" ] && read -r pid <"$clone/postmaster.pid" || return 0
+  [ "/proc/$pid/cwd" -ef "$clone" ] || return 0 # the number of a server that is gone may be another's by now
   (cd "$clone" && pg pg_ctl -D "$clone" -s -w -t 10 -m immediate stop >&2) || true
 }
 

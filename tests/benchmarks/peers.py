@@ -45,7 +45,8 @@ def comparator() -> Path | None:
         found = (library.parents[1] / "bin" for library in SERVERS.glob("*/lib/pgcmp.so"))
         return [folder for folder in found if (folder / "initdb").exists()]
 
-    debian.without_a_cluster()
+    if not built():
+        debian.without_a_cluster()
     if why := debian.install(("postgresql-comparator", "postgresql"), lambda: [] if built() else ["pgcmp.so"]):
         print(f"pg_comparator could not be installed: {why}", file=sys.stderr)
     return max(built(), key=lambda f: int(f.parent.name), default=None)

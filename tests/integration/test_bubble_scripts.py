@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.app import ROOT
 from tests.integration.drills import shared_memory
-from tests.integration.verify_pair import NOBODY, Node, install, pair, wait_for
+from tests.integration.verify_pair import NOBODY, Node, drop_root, install, pair, wait_for
 
 SCRIPTS = ROOT / "playbooks" / "postgresql"
 
@@ -47,3 +47,18 @@ def test_a_discarded_clone_leaves_no_memory_on_the_host_however_it_ended(end: si
         assert not bubble.exists()
         assert shared_memory() == before
         assert run("bubble_discard.sh", made.b) == ""
+
+
+def test_a_process_that_has_the_number_of_a_killed_clone_lives_on() -> None:
+    with pair() as made:
+        before, pidfile = shared_memory(), Path(f"{made.b.data}.bubble/data/postmaster.pid")
+        run("bubble_clone.sh", made.b)
+        clone, *rest = pidfile.read_text().splitlines()
+        os.kill(int(clone), signal.SIGKILL)
+        with subprocess.Popen(["sleep", "60"], cwd="/", **drop_root()) as other:
+            pidfile.write_text("\n".join([str(other.pid), *rest, ""]))
+            run("bubble_discard.sh", made.b)
+            lives = other.poll() is None
+            other.kill()
+        assert lives
+        assert shared_memory() == before
